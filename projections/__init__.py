@@ -1,0 +1,1 @@
+"""What is derived from events, and the questions that can be asked of it. Pure folds; knows no database."""

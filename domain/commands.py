@@ -1,0 +1,180 @@
+"""What can be asked of a run.
+
+A command carries `now`, the moment it was asked at; rules never read a clock. Commands check their own fields when
+they are made (`InvalidInput`), so that `decide` only has to look at the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from pydantic import JsonValue
+
+from .errors import InvalidInput
+from .events import DEFAULT_LEASE_SECONDS, Evidence
+from .status import FlagReason
+from .values import (
+    MAX_PAYLOAD_BYTES,
+    ErrorInfo,
+    Owner,
+    RunId,
+    json_of,
+    name_of,
+    run_key,
+    tags_of,
+    text_of,
+    utc,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateRun:
+    """Make a run exist. Asking again with the same name and params changes nothing.
+
+    >>> CreateRun(name="import", params={"folder": "in"}).attempt
+    1
+    """
+
+    name: str
+    params: dict[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    tags: dict[str, str] = field(default_factory=dict[str, str])
+    actor: str | None = None
+    correlation_id: str | None = None
+    parent_id: RunId | None = None
+    attempt: int = 1
+    retry_of: RunId | None = None
+    exclusive: str | None = None
+    deadline_at: datetime | None = None
+    lease_seconds: float = DEFAULT_LEASE_SECONDS
+    payload_limit: int = MAX_PAYLOAD_BYTES
+    now: datetime | None = None
+
+    def __post_init__(self) -> None:
+        name_of(self.name)
+        if not isinstance(self.params, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+            raise InvalidInput(f"params: expected a dict, found {type(self.params).__name__}")
+        object.__setattr__(self, "params", json_of(self.params, "params", self.payload_limit))
+        object.__setattr__(self, "tags", tags_of(self.tags))
+        for what, value in (
+            ("actor", self.actor),
+            ("correlation_id", self.correlation_id),
+            ("exclusive", self.exclusive),
+        ):
+            if value is not None:
+                name_of(value, what)
+        for relative in (self.parent_id, self.retry_of):
+            if relative is not None:
+                run_key(relative)
+        if isinstance(self.attempt, bool) or self.attempt < 1:
+            raise InvalidInput(f"attempt: expected 1 or more, found {self.attempt}")
+        if not 0 < self.lease_seconds < float("inf"):
+            raise InvalidInput(f"lease: expected a positive time, found {self.lease_seconds} s")
+        if self.deadline_at is not None:
+            object.__setattr__(self, "deadline_at", utc(self.deadline_at, "deadline"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRun:
+    """An owner begins the work."""
+
+    owner: Owner
+    now: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordProgress:
+    """The work got further."""
+
+    current: float | int
+    total: float | int | None = None
+    step: str | None = None
+    message: str | None = None
+    now: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for what, value in (("current", self.current), ("total", self.total)):
+            if value is None and what == "total":
+                continue
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not float("-inf") < float(value or 0) < float("inf"):
+                raise InvalidInput(
+                    f"progress: expected a finite number for {what}, found {value!r:.60}"
+                )
+        for what, text in (("step", self.step), ("message", self.message)):
+            if text is not None:
+                text_of(text, what)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestCancellation:
+    """Ask the work to stop."""
+
+    reason: str | None = None
+    actor: str | None = None
+    now: datetime | None = None
+
+    def __post_init__(self) -> None:
+        _check_reason(self.reason, self.actor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteRun:
+    """The work succeeded. `result` has been through `json_of`; `note` says what had to be left out."""
+
+    result: JsonValue = None
+    note: str | None = None
+    now: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailRun:
+    """The work ended with an error, or could not begin."""
+
+    error: ErrorInfo
+    exit_code: int | None = None
+    signal: str | None = None
+    note: str | None = None
+    now: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRun:
+    """The work stopped because somebody asked for it."""
+
+    reason: str | None = None
+    actor: str | None = None
+    now: datetime | None = None
+
+    def __post_init__(self) -> None:
+        _check_reason(self.reason, self.actor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclareLost:
+    """The tracker gives the run up; see `RunLost`."""
+
+    flag: FlagReason
+    evidence: Evidence = field(default_factory=Evidence)
+    now: datetime | None = None
+
+
+Command: TypeAlias = (
+    CreateRun
+    | StartRun
+    | RecordProgress
+    | RequestCancellation
+    | CompleteRun
+    | FailRun
+    | CancelRun
+    | DeclareLost
+)
+"""Any command."""
+
+
+def _check_reason(reason: str | None, actor: str | None) -> None:
+    if reason is not None:
+        text_of(reason, "reason")
+    if actor is not None:
+        name_of(actor, "actor")

@@ -1,0 +1,279 @@
+"""The rules of a run's life.
+
+`decide` says what happens when something is asked of a run; `evolve` says what the run is after it happened. Rules are
+in `decide` alone: `evolve` believes what was recorded, so tightening a rule never makes an old history unloadable.
+
+    from \\ asked   start    progress  complete  fail    cancel   request cancellation  declare lost
+    (none)         RunNotFound, for all
+    pending        running  -         -         failed  cancelled  cancelled            failed (lost)
+    running        -        running   completed failed  cancelled  running              failed (lost)
+    lost           -        -         completed failed  cancelled  no-op                no-op
+    last word      -        -         same: no-op; other: kept as contradiction        no-op
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from pydantic import JsonValue
+
+from .commands import (
+    CancelRun,
+    Command,
+    CompleteRun,
+    CreateRun,
+    DeclareLost,
+    FailRun,
+    RecordProgress,
+    RequestCancellation,
+    StartRun,
+)
+from .errors import InvalidTransition, RunAlreadyExists, RunNotFound
+from .events import (
+    CancellationRequested,
+    OutcomeContradicted,
+    RunCancelled,
+    RunCompleted,
+    RunCreated,
+    RunEvent,
+    RunFailed,
+    RunLost,
+    RunProgressed,
+    RunStarted,
+)
+from .status import RunStatus
+from .values import Owner, RunId
+
+Outcome = RunCompleted | RunFailed | RunCancelled
+"""A last word that the work itself reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """As much of a run as the rules need. `version` 0 means that no run has this id yet.
+
+    >>> evolve(RunState(1), RunCreated(name="import")).status
+    <RunStatus.PENDING: 'pending'>
+    """
+
+    run_id: RunId
+    version: int = 0
+    status: RunStatus = RunStatus.PENDING
+    name: str = ""
+    params: dict[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    correlation_id: str | None = None
+    owner: Owner | None = None
+    cancel_requested: bool = False
+    lost: bool = False
+    """The last word is the tracker's own verdict, which the real outcome may still replace."""
+    claims: frozenset[RunStatus] = frozenset()
+    """Outcomes that were reported after the last word and kept as evidence."""
+
+    @property
+    def exists(self) -> bool:
+        """True once the run was created."""
+        return self.version > 0
+
+
+def fold(run_id: RunId, events: Iterable[RunEvent]) -> RunState:
+    """The state after all of the events.
+
+    >>> fold(1, [RunCreated(name="import"), RunCancelled()]).status
+    <RunStatus.CANCELLED: 'cancelled'>
+    """
+    state = RunState(run_id)
+    for event in events:
+        state = evolve(state, event)
+    return state
+
+
+def evolve(state: RunState, event: RunEvent) -> RunState:
+    """The state after one more event. Never refuses: what is recorded has happened."""
+    status = event.LEADS_TO or state.status
+    version = state.version + 1
+    match event:
+        case RunCreated():
+            return replace(
+                state,
+                version=version,
+                status=status,
+                name=event.name,
+                params=event.params,
+                correlation_id=event.correlation_id,
+            )
+        case RunStarted():
+            return replace(state, version=version, status=status, owner=event.owner)
+        case CancellationRequested():
+            return replace(state, version=version, cancel_requested=True)
+        case OutcomeContradicted():
+            return replace(state, version=version, claims=state.claims | {event.claimed})
+        case RunCompleted() | RunFailed() | RunCancelled() | RunLost():
+            return replace(state, version=version, status=status, lost=isinstance(event, RunLost))
+        case _:
+            return replace(state, version=version, status=status)
+
+
+def decide(command: Command, state: RunState) -> tuple[RunEvent, ...]:
+    """What happens when this is asked of a run in this state; `()` when it is a harmless repeat.
+
+    Raises `RunNotFound`, `RunAlreadyExists`, `InvalidTransition`.
+
+    >>> decide(CompleteRun(result=1), fold(1, [RunCreated(name="import"), RunCompleted()]))
+    ()
+    """
+    if isinstance(command, CreateRun):
+        return _create(command, state)
+    if not state.exists:
+        raise RunNotFound(state.run_id)
+    match command:
+        case StartRun():
+            return _start(command, state)
+        case RecordProgress():
+            return _progress(command, state)
+        case RequestCancellation():
+            return _request_cancellation(command, state)
+        case CompleteRun():
+            return _finish(RunCompleted(result=command.result, note=command.note), state)
+        case FailRun():
+            failed = RunFailed(
+                error=command.error,
+                exit_code=command.exit_code,
+                signal=command.signal,
+                note=command.note,
+            )
+            return _finish(failed, state)
+        case CancelRun():
+            return _finish(RunCancelled(reason=command.reason, actor=command.actor), state)
+        case DeclareLost():
+            if state.status.is_terminal:
+                return ()
+            return (RunLost(flag=command.flag, evidence=command.evidence),)
+        case _:
+            assert_never(command)
+
+
+def reconcile(event: RunEvent, state: RunState) -> tuple[RunEvent, ...]:
+    """What becomes of an event that was decided earlier, elsewhere, and meets this state now.
+
+    An event that waited in a spool happened before others that the store already holds. It is taken as it is where it
+    still fits, becomes a contradiction where another outcome came first, and is dropped where it says nothing new.
+    Raises `RunAlreadyExists` when the id was taken meanwhile.
+
+    >>> reconcile(RunCompleted(), fold(1, [RunCreated(name="import"), RunCancelled()]))
+    (OutcomeContradicted(claimed=<RunStatus.COMPLETED: 'completed'>, detail=None),)
+    """
+    match event:
+        case RunCreated():
+            if not state.exists:
+                return (event,)
+            _check_same(event.name, event.params, state)
+            return ()
+        case RunCompleted() | RunFailed() | RunCancelled():
+            if state.status.is_terminal and not state.lost:
+                return _finish(event, state)
+            return (event,)
+        case RunStarted():
+            fits = state.status is RunStatus.PENDING
+        case RunProgressed():
+            fits = state.status is RunStatus.RUNNING
+        case CancellationRequested():
+            fits = not state.status.is_terminal and not state.cancel_requested
+        case OutcomeContradicted():
+            fits = state.status.is_terminal and event.claimed not in state.claims
+        case _:
+            fits = not state.status.is_terminal
+    return (event,) if fits else ()
+
+
+def _create(command: CreateRun, state: RunState) -> tuple[RunEvent, ...]:
+    if not state.exists:
+        return (
+            RunCreated(
+                name=command.name,
+                params=command.params,
+                tags=command.tags,
+                actor=command.actor,
+                correlation_id=command.correlation_id,
+                parent_id=command.parent_id,
+                attempt=command.attempt,
+                retry_of=command.retry_of,
+                exclusive=command.exclusive,
+                deadline_at=command.deadline_at,
+                lease_seconds=command.lease_seconds,
+            ),
+        )
+    _check_same(command.name, command.params, state)
+    return ()
+
+
+def _check_same(name: str, params: dict[str, JsonValue], state: RunState) -> None:
+    if name != state.name:
+        raise RunAlreadyExists(state.run_id, f"the name {state.name!r}, not {name!r}")
+    if params != state.params:
+        raise RunAlreadyExists(state.run_id, "other params")
+
+
+def _start(command: StartRun, state: RunState) -> tuple[RunEvent, ...]:
+    if state.status is RunStatus.PENDING:
+        return (RunStarted(owner=command.owner),)
+    if state.status is RunStatus.RUNNING and state.owner == command.owner:
+        return ()
+    if state.status is RunStatus.RUNNING and state.owner is not None:
+        remedy = f"pid {state.owner.pid} on {state.owner.host} started it already: create a new run for a second try"
+    else:
+        remedy = "a run is started once: create a new run for another try"
+    raise InvalidTransition(state.run_id, _described(state), RunStatus.RUNNING, remedy)
+
+
+def _progress(command: RecordProgress, state: RunState) -> tuple[RunEvent, ...]:
+    if state.status is not RunStatus.RUNNING:
+        remedy = (
+            "start it first" if state.status is RunStatus.PENDING else "it has had its last word"
+        )
+        raise InvalidTransition(state.run_id, _described(state), "running (progress)", remedy)
+    return (
+        RunProgressed(
+            current=command.current,
+            total=command.total,
+            step=command.step,
+            message=command.message,
+        ),
+    )
+
+
+def _request_cancellation(command: RequestCancellation, state: RunState) -> tuple[RunEvent, ...]:
+    if state.status.is_terminal or state.cancel_requested:
+        return ()
+    requested = CancellationRequested(reason=command.reason, actor=command.actor)
+    if state.status is RunStatus.PENDING:  # nobody owns it, so nobody else would ever answer
+        return requested, RunCancelled(reason=command.reason, actor=command.actor)
+    return (requested,)
+
+
+def _finish(outcome: Outcome, state: RunState) -> tuple[RunEvent, ...]:
+    """One outcome: the first one wins, except that the real one replaces the tracker's verdict."""
+    claimed = outcome.LEADS_TO or state.status
+    if state.status.is_terminal and not state.lost:
+        if claimed == state.status or claimed in state.claims:
+            return ()
+        return (OutcomeContradicted(claimed=claimed, detail=_detail(outcome)),)
+    if state.status is RunStatus.PENDING and isinstance(outcome, RunCompleted):
+        remedy = "work that never began cannot be completed: start it first"
+        raise InvalidTransition(state.run_id, _described(state), claimed, remedy)
+    return (outcome,)
+
+
+def _detail(outcome: Outcome) -> str | None:
+    match outcome:
+        case RunFailed():
+            return f"{outcome.error.type}: {outcome.error.message}"[:1024]
+        case RunCancelled():
+            return outcome.reason
+        case RunCompleted():
+            return outcome.note
+
+
+def _described(state: RunState) -> str:
+    return f"{state.status} (declared lost)" if state.lost else str(state.status)

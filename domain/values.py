@@ -1,0 +1,267 @@
+"""Values that events and commands are made of, and the limits they keep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue
+
+from .errors import InvalidInput
+
+RunId = int | str
+"""What a caller names a run by. ``1`` and ``"1"`` name the same run."""
+
+MAX_RUN_ID_LENGTH = 200
+"""Characters in a run id."""
+MAX_NAME_LENGTH = 200
+"""Characters in a run's name, and in a step, an actor, a reason's author or a key."""
+MAX_PAYLOAD_BYTES = 64 * 1024
+"""Bytes of UTF-8 JSON in ``params`` or in a ``result``, unless the settings say otherwise."""
+MAX_TAGS = 100
+"""Tags on one run."""
+MAX_TAG_LENGTH = 200
+"""Characters in a tag's key or value."""
+MAX_TEXT_LENGTH = 1024
+"""Characters in a progress message, a step or a cancellation reason."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def _as_utc(value: datetime) -> datetime:
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise ValueError(
+            "a time needs a time zone; a naive datetime could mean any moment of a day"
+        )
+    return value.astimezone(UTC)
+
+
+Utc = Annotated[datetime, AfterValidator(_as_utc)]
+"""An aware moment, kept in UTC with microseconds. A naive datetime is refused."""
+
+
+def utc(value: datetime, what: str = "time") -> datetime:
+    """The same moment in UTC.
+
+    Raises `InvalidInput` for a naive datetime.
+
+    >>> from datetime import timezone, timedelta
+    >>> utc(datetime(2026, 2, 5, 23, tzinfo=timezone(timedelta(hours=1)))).isoformat()
+    '2026-02-05T22:00:00+00:00'
+    """
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise InvalidInput(
+            f"{what}: expected an aware datetime, found naive {value.isoformat()};"
+            " say which zone it is in, e.g. datetime.now(UTC)"
+        )
+    return value.astimezone(UTC)
+
+
+def to_micros(moment: datetime) -> int:
+    """Whole microseconds since 1970-01-01 UTC; exact, unlike ``timestamp()``.
+
+    >>> to_micros(datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=UTC))
+    1000005
+    """
+    return (moment - EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """The moment that many microseconds after 1970-01-01 UTC.
+
+    >>> from_micros(1000005).isoformat()
+    '1970-01-01T00:00:01.000005+00:00'
+    """
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def run_key(run_id: object) -> str:
+    """The one text under which a run is stored: ``1`` and ``"1"`` give the same.
+
+    Raises `InvalidInput` for anything but an int or 1 to 200 printable characters.
+
+    >>> run_key(1) == run_key("1")
+    True
+    """
+    if isinstance(run_id, bool) or not isinstance(run_id, int | str):
+        raise InvalidInput(
+            f"run id: expected a str or an int, found {type(run_id).__name__} {run_id!r:.60}"
+        )
+    if isinstance(run_id, int) and run_id.bit_length() > 600:
+        raise InvalidInput(
+            f"run id: expected at most {MAX_RUN_ID_LENGTH} digits, found a longer number"
+        )
+    key = str(run_id)
+    if not 1 <= len(key) <= MAX_RUN_ID_LENGTH or not key.isprintable() or key != key.strip():
+        raise InvalidInput(
+            f"run id: expected 1 to {MAX_RUN_ID_LENGTH} printable characters without space at the ends,"
+            f" found {len(key)} characters {key!r:.60}"
+        )
+    return key
+
+
+def name_of(value: object, what: str = "name") -> str:
+    """A short printable text that is not empty, such as a run's name.
+
+    Raises `InvalidInput`.
+
+    >>> name_of("import")
+    'import'
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{what}: expected a str, found {type(value).__name__}")
+    if not value.strip() or len(value) > MAX_NAME_LENGTH or not value.isprintable():
+        raise InvalidInput(
+            f"{what}: expected 1 to {MAX_NAME_LENGTH} printable characters, found {value!r:.60}"
+        )
+    return value
+
+
+def tags_of(value: object) -> dict[str, str]:
+    """Tags as they are stored.
+
+    Raises `InvalidInput` when a key or value is not a str, is too long, or there are more than 100.
+
+    >>> tags_of({"team": "data"})
+    {'team': 'data'}
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"tags: expected a mapping of str to str, found {type(value).__name__}")
+    tags = cast("Mapping[object, object]", value)
+    if len(tags) > MAX_TAGS:
+        raise InvalidInput(
+            f"tags: expected at most {MAX_TAGS}, found {len(tags)}; put the rest into params"
+        )
+    result: dict[str, str] = {}
+    for key, text in tags.items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise InvalidInput(
+                f"tags: expected str keys and values, found {key!r:.60}:"
+                f" {text!r:.60} ({type(text).__name__}); write {str(text)!r:.60}"
+            )
+        if not key or len(key) > MAX_TAG_LENGTH or len(text) > MAX_TAG_LENGTH:
+            raise InvalidInput(
+                f"tags: expected 1 to {MAX_TAG_LENGTH} characters for a key and at most"
+                f" {MAX_TAG_LENGTH} for a value, found {len(key)} and {len(text)} at {key!r:.60}"
+            )
+        _encodable(key + text, "tags")
+        result[key] = text
+    return result
+
+
+def text_of(value: object, what: str, limit: int = MAX_TEXT_LENGTH) -> str:
+    """A message for people of at most `limit` characters. Raises `InvalidInput`.
+
+    >>> text_of("12 of 40 files", "message")
+    '12 of 40 files'
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{what}: expected a str, found {type(value).__name__}")
+    if len(value) > limit:
+        raise InvalidInput(f"{what}: expected at most {limit} characters, found {len(value)}")
+    _encodable(value, what)
+    return value
+
+
+def json_of(value: object, what: str, limit: int = MAX_PAYLOAD_BYTES) -> JsonValue:
+    """The value as plain JSON: tuples become lists; nothing else is converted.
+
+    `limit` is in bytes of encoded UTF-8. Raises `InvalidInput` for what JSON cannot say (NaN, sets, objects,
+    keys that are not str) and for what is too large.
+
+    >>> json_of({"rows": (1, 2)}, "result")
+    {'rows': [1, 2]}
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    try:
+        _check_keys(value)
+        encoded = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(encoded.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"{what}: expected plain JSON, found something else: {error}") from None
+    if size > limit:
+        raise InvalidInput(
+            f"{what}: expected at most {limit:,} bytes of JSON, found {size:,};"
+            " store it elsewhere and keep a reference here"
+        )
+    return cast("JsonValue", json.loads(encoded))
+
+
+def _check_keys(value: object) -> None:
+    """json.dumps would turn the key 1 into "1" without a word."""
+    if isinstance(value, dict):
+        for key, item in cast("dict[object, object]", value).items():
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r:.60} is {type(key).__name__}, not str")
+            _check_keys(item)
+    elif isinstance(value, list | tuple):
+        for item in cast("list[object]", value):
+            _check_keys(item)
+
+
+def _encodable(text: str, what: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{what}: expected text that UTF-8 can hold, found {error.reason}"
+        ) from None
+
+
+class Owner(BaseModel):
+    """The process that executes a run.
+
+    A pid alone is not enough: it is reused. The start time tells two processes with one pid apart, the boot id
+    two boots of one host, and the pid namespace two containers with one host name.
+
+    >>> Owner(host="db1", pid=17, started_at=EPOCH).key
+    'db1|17|0||'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    host: str
+    """Host name."""
+    pid: int
+    """Process id, as the process itself sees it."""
+    started_at: Utc
+    """When the process started."""
+    boot_id: str | None = None
+    """Identifies one boot of the host; None where the system has no such thing."""
+    namespace: str | None = None
+    """Identifies the pid namespace (container); None where the system has no such thing."""
+
+    @property
+    def key(self) -> str:
+        """The text under which this owner's lease is stored."""
+        return f"{self.host}|{self.pid}|{to_micros(self.started_at)}|{self.boot_id or ''}|{self.namespace or ''}"
+
+
+class ErrorInfo(BaseModel):
+    """What went wrong, sanitised.
+
+    >>> ErrorInfo(type="ValueError", message="no rows").type
+    'ValueError'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: str
+    """Name of the exception class, or ``ExitCode`` / ``Signal`` for a command."""
+    message: str
+    """At most 1,024 characters, sanitised."""
+    traceback: str | None = None
+    """At most 16 KiB, sanitised; None unless the caller asked to store it."""
+
+
+def as_json(model: BaseModel) -> dict[str, Any]:
+    """The model as JSON-ready values.
+
+    >>> as_json(ErrorInfo(type="E", message="m"))
+    {'type': 'E', 'message': 'm', 'traceback': None}
+    """
+    return model.model_dump(mode="json")

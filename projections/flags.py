@@ -1,0 +1,126 @@
+"""Suspicion: does an active run look as if it will never reach a terminal event?
+
+A flag is a question asked of a view, a lease and a clock; it is never stored. Only a sweep turns it into a verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from ..domain.events import Evidence
+from ..domain.status import FlagReason, RunStatus
+from ..domain.values import Utc
+
+if TYPE_CHECKING:
+    from .run_view import RunView
+
+
+class Flag(BaseModel):
+    """Why a run is suspected, since when, and what speaks for it.
+
+    >>> from datetime import UTC
+    >>> Flag(reason=FlagReason.OVERDUE, since=datetime(2026, 1, 1, tzinfo=UTC), detail="past its deadline").reason
+    <FlagReason.OVERDUE: 'overdue'>
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: FlagReason
+    since: Utc
+    """From when on the reason held."""
+    detail: str
+    """The reason in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """What is known of a run's owner at the moment of asking."""
+
+    owner_alive: bool | None = None
+    """Whether the owning process exists; None when it cannot be told from here (another host, no owner)."""
+    start_timeout: timedelta | None = None
+    """How long a run may be pending; None: as long as it likes."""
+
+
+def flag_of(view: RunView, now: datetime, liveness: Liveness | None = None) -> Flag | None:
+    """The gravest flag of the run at `now`; None for a run that is fine or has had its last word.
+
+    `view.last_seen_at` counts as the last sign of life; a running run that never beat counts from its start.
+    """
+    liveness = liveness or Liveness()
+    match view.status:
+        case RunStatus.PENDING:
+            return _overdue(view, now) or _never_started(view, now, liveness.start_timeout)
+        case RunStatus.RUNNING:
+            return (
+                _owner_gone(view, liveness.owner_alive) or _silent(view, now) or _overdue(view, now)
+            )
+        case RunStatus.COMPLETED | RunStatus.FAILED | RunStatus.CANCELLED:
+            return None
+
+
+def evidence_of(view: RunView, flag: Flag) -> Evidence:
+    """What a verdict on this flag rests on."""
+    return Evidence(
+        detail=flag.detail,
+        since=flag.since,
+        last_seen_at=view.last_seen_at,
+        lease_seconds=view.lease_seconds,
+        deadline_at=view.deadline_at,
+        owner=view.owner,
+    )
+
+
+def _owner_gone(view: RunView, owner_alive: bool | None) -> Flag | None:
+    if owner_alive is not False or view.owner is None:
+        return None
+    return Flag(
+        reason=FlagReason.OWNER_GONE,
+        since=_last_sign(view),
+        detail=f"its process, pid {view.owner.pid} on {view.owner.host}, does not exist any more",
+    )
+
+
+def _silent(view: RunView, now: datetime) -> Flag | None:
+    seen = _last_sign(view)
+    lease = timedelta(seconds=view.lease_seconds)
+    if now - seen <= lease:
+        return None
+    who = "its owner" if view.owner is None else f"pid {view.owner.pid} on {view.owner.host}"
+    return Flag(
+        reason=FlagReason.SILENT,
+        since=seen + lease,
+        detail=f"{who} was last heard of {_seconds(now - seen)} ago; its lease is {_seconds(lease)}",
+    )
+
+
+def _overdue(view: RunView, now: datetime) -> Flag | None:
+    if view.deadline_at is None or now <= view.deadline_at:
+        return None
+    return Flag(
+        reason=FlagReason.OVERDUE,
+        since=view.deadline_at,
+        detail=f"its deadline passed {_seconds(now - view.deadline_at)} ago",
+    )
+
+
+def _never_started(view: RunView, now: datetime, timeout: timedelta | None) -> Flag | None:
+    if timeout is None or now - view.created_at <= timeout:
+        return None
+    return Flag(
+        reason=FlagReason.NEVER_STARTED,
+        since=view.created_at + timeout,
+        detail=f"created {_seconds(now - view.created_at)} ago and never started; the start timeout is {_seconds(timeout)}",
+    )
+
+
+def _last_sign(view: RunView) -> datetime:
+    return view.last_seen_at or view.started_at or view.created_at
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{span.total_seconds():,.0f} s"

@@ -1,0 +1,145 @@
+"""What a store must offer.
+
+Each store keeps the log of events and, in the same transaction, the row of each run's view. Every method may raise
+`StoreUnavailable` (the store did not answer or did not take it) and `StoreCorrupt` (its content cannot be read); further errors
+are named where they belong. No exception of a driver or of the eventsourcing library leaves a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from ..domain.events import RecordedEvent, RunEvent
+from ..domain.status import RunStatus
+from ..domain.values import Owner, RunId
+from .queries import Page, RunQuery
+from .run_view import RunView
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event that the store has not seen yet."""
+
+    event_id: str
+    """32 hexadecimal digits, unique over all stores."""
+    event: RunEvent
+    occurred_at: datetime
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Events to be put at the end of one run's history: all of them or none."""
+
+    run_id: RunId
+    expected_version: int
+    """How many events the run has now; 0 for a new run."""
+    events: tuple[NewEvent, ...]
+    view: RunView | None
+    """The fold of the run's events so far; None for a new run."""
+    correlation_id: str | None = None
+    guard: Callable[[RunView], bool] | None = None
+    """Called inside the transaction with the run's current view, lease included; False: append nothing."""
+
+
+class Appended(NamedTuple):
+    """What the store took."""
+
+    events: tuple[RecordedEvent, ...]
+    """With positions and `recorded_at`."""
+    view: RunView
+    """The fold of the run's events, the new ones included."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedRun:
+    """One run as it lies in the store, for comparing its row with its events."""
+
+    run_id: RunId
+    events: tuple[RecordedEvent, ...]
+    row: RunView | None
+    """None when the run has events and no row."""
+    problems: tuple[str, ...] = field(default=())
+    """What could not be decoded, in words."""
+
+
+class RunStore(Protocol):
+    """A place for events and views. Safe to use from many threads, processes, and after a fork."""
+
+    @property
+    def url(self) -> str:
+        """Where the store is, without credentials."""
+        ...
+
+    def append(self, append: Append, *, fresh: bool = False) -> Appended | None:
+        """Commit the events and the run's row together; durable when this returns.
+
+        None when the guard said no. `fresh` uses a connection of its own instead of the usual one.
+        Raises `VersionConflict`, and `RunAlreadyActive` when the exclusive key is held.
+        """
+        ...
+
+    def read_run(self, run_id: RunId) -> list[RecordedEvent]:
+        """The run's events in order of version; empty for an unknown run. Raises `UnsupportedSchema`."""
+        ...
+
+    def read(self, after: int, limit: int, topics: Sequence[str] = ()) -> list[RecordedEvent]:
+        """Up to `limit` events behind a position, in order of position; of these topics only, if any are named."""
+        ...
+
+    def last_position(self) -> int:
+        """The position of the newest event; 0 for an empty store."""
+        ...
+
+    def wait(self, after: int, timeout: float) -> bool:
+        """Block until there is an event behind the position, for at most `timeout` seconds; True if there is one.
+
+        Returns False early when the store is closed.
+        """
+        ...
+
+    def view(self, run_id: RunId) -> RunView | None:
+        """The run's row, `last_seen_at` including its owner's lease; None for an unknown run."""
+        ...
+
+    def query(self, query: RunQuery) -> Page[RunView]:
+        """Runs newest first, by time of creation."""
+        ...
+
+    def active(self) -> Iterator[RunView]:
+        """All runs without a last word, oldest first."""
+        ...
+
+    def find(self, fragment: str, limit: int = 10) -> list[RunId]:
+        """Up to `limit` ids that begin or end with the fragment; an exact match alone, if there is one."""
+        ...
+
+    def counts(self) -> dict[RunStatus, int]:
+        """How many runs have each status; every status has a number."""
+        ...
+
+    def renew_lease(self, owner: Owner, now: datetime) -> None:
+        """Record that the owner lives. Never goes back in time."""
+        ...
+
+    def end_lease(self, owner: Owner) -> None:
+        """Forget the owner's lease; its runs keep their last sign of life from their events."""
+        ...
+
+    def rebuild(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """Compute every row anew from the events and put the new rows in place at once; how many there are.
+
+        `progress` is called with (events done, events in all).
+        """
+        ...
+
+    def scan(self) -> Iterator[ScannedRun]:
+        """Every run with its events and its row, in one consistent snapshot; also rows without events."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all connections. Closing twice is harmless."""
+        ...
