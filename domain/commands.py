@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from math import isfinite
+from types import UnionType
+from typing import TypeAlias, cast
 
 from pydantic import JsonValue
 
@@ -23,6 +25,7 @@ from .values import (
     json_of,
     name_of,
     run_key,
+    shown,
     tags_of,
     text_of,
     utc,
@@ -67,10 +70,12 @@ class CreateRun:
         for relative in (self.parent_id, self.retry_of):
             if relative is not None:
                 run_key(relative)
-        if isinstance(self.attempt, bool) or self.attempt < 1:
-            raise InvalidInput(f"attempt: expected 1 or more, found {self.attempt}")
-        if not 0 < self.lease_seconds < float("inf"):
-            raise InvalidInput(f"lease: expected a positive time, found {self.lease_seconds} s")
+        if not _is_number(self.attempt, int) or self.attempt < 1:
+            raise InvalidInput(f"attempt: expected 1 or more, found {shown(self.attempt)}")
+        if not _is_number(self.lease_seconds, int | float) or self.lease_seconds <= 0:
+            raise InvalidInput(
+                f"lease: expected a positive number of seconds, found {shown(self.lease_seconds)}"
+            )
         if self.deadline_at is not None:
             object.__setattr__(self, "deadline_at", utc(self.deadline_at, "deadline"))
 
@@ -97,10 +102,9 @@ class RecordProgress:
         for what, value in (("current", self.current), ("total", self.total)):
             if value is None and what == "total":
                 continue
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not float("-inf") < float(value or 0) < float("inf"):
+            if not _is_number(value, int | float):
                 raise InvalidInput(
-                    f"progress: expected a finite number for {what}, found {value!r:.60}"
+                    f"progress: expected a finite number for {what}, found {shown(value)}"
                 )
         for what, text in (("step", self.step), ("message", self.message)):
             if text is not None:
@@ -171,6 +175,16 @@ Command: TypeAlias = (
     | DeclareLost
 )
 """Any command."""
+
+
+def _is_number(value: object, kind: type[int] | UnionType) -> bool:
+    """Whether it is a number that JSON and a float can hold: no bool, NaN, infinity, or 400 digits."""
+    if isinstance(value, bool) or not isinstance(value, kind):
+        return False
+    try:
+        return isfinite(cast("float", value))
+    except OverflowError:
+        return False
 
 
 def _check_reason(reason: str | None, actor: str | None) -> None:

@@ -11,6 +11,8 @@
     |-- StoreCorrupt           the store's content cannot be what Lastword wrote
     `-- UnsupportedSchema      the store, or an event, was written by a newer release
 
+    CancelledByRequest          (a BaseException, like asyncio.CancelledError) how work leaves when it is asked to stop
+
 Each message says which run, what was expected, what was found, and what to do.
 """
 
@@ -139,3 +141,10 @@ class UnsupportedSchema(LastwordError):
 
     def __reduce__(self) -> tuple[type[UnsupportedSchema], tuple[str, int, int]]:
         return type(self), (self.what, self.found, self.supported)
+
+
+class CancelledByRequest(BaseException):
+    """Raised inside the work by `raise_if_cancelled()`; the run is recorded as cancelled.
+
+    A BaseException, so that an ``except Exception`` in the work does not swallow the request.
+    """

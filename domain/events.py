@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SerializeAsAny
 
 from .status import FlagReason, RunStatus
 from .values import ErrorInfo, Owner, RunId, Utc
@@ -206,7 +206,7 @@ class RecordedEvent(BaseModel):
     """Its number in the order of the whole store; grows, and may have gaps."""
     event_id: str
     """Unique over all stores (32 hexadecimal digits); the same when an event is delivered twice."""
-    event: RunEvent
+    event: SerializeAsAny[RunEvent]
     occurred_at: Utc
     """When it happened, by the clock of the process that reported it."""
     recorded_at: Utc

@@ -13,6 +13,7 @@ in `decide` alone: `evolve` believes what was recorded, so tightening a rule nev
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
@@ -159,15 +160,17 @@ def reconcile(event: RunEvent, state: RunState) -> tuple[RunEvent, ...]:
 
     An event that waited in a spool happened before others that the store already holds. It is taken as it is where it
     still fits, becomes a contradiction where another outcome came first, and is dropped where it says nothing new.
-    Raises `RunAlreadyExists` when the id was taken meanwhile.
+    Raises `RunAlreadyExists` when the id was taken meanwhile, and `RunNotFound` when the run is not there at all.
 
     >>> reconcile(RunCompleted(), fold(1, [RunCreated(name="import"), RunCancelled()]))
     (OutcomeContradicted(claimed=<RunStatus.COMPLETED: 'completed'>, detail=None),)
     """
+    if not state.exists:
+        if isinstance(event, RunCreated):
+            return (event,)
+        raise RunNotFound(state.run_id)
     match event:
         case RunCreated():
-            if not state.exists:
-                return (event,)
             _check_same(event.name, event.params, state)
             return ()
         case RunCompleted() | RunFailed() | RunCancelled():
@@ -181,7 +184,7 @@ def reconcile(event: RunEvent, state: RunState) -> tuple[RunEvent, ...]:
         case CancellationRequested():
             fits = not state.status.is_terminal and not state.cancel_requested
         case OutcomeContradicted():
-            fits = state.status.is_terminal and event.claimed not in state.claims
+            fits = state.status.is_terminal and event.claimed not in {state.status, *state.claims}
         case _:
             fits = not state.status.is_terminal
     return (event,) if fits else ()
@@ -211,8 +214,13 @@ def _create(command: CreateRun, state: RunState) -> tuple[RunEvent, ...]:
 def _check_same(name: str, params: dict[str, JsonValue], state: RunState) -> None:
     if name != state.name:
         raise RunAlreadyExists(state.run_id, f"the name {state.name!r}, not {name!r}")
-    if params != state.params:
+    if _canonical(params) != _canonical(state.params):
         raise RunAlreadyExists(state.run_id, "other params")
+
+
+def _canonical(params: dict[str, JsonValue]) -> str:
+    """Equal for equal JSON; Python alone holds True and 1 for the same."""
+    return json.dumps(params, sort_keys=True)
 
 
 def _start(command: StartRun, state: RunState) -> tuple[RunEvent, ...]:

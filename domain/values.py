@@ -20,6 +20,8 @@ MAX_NAME_LENGTH = 200
 """Characters in a run's name, and in a step, an actor, a reason's author or a key."""
 MAX_PAYLOAD_BYTES = 64 * 1024
 """Bytes of UTF-8 JSON in ``params`` or in a ``result``, unless the settings say otherwise."""
+MAX_PAYLOAD_DEPTH = 100
+"""Lists and objects inside each other in a payload; the JSON reader gives up at 200."""
 MAX_TAGS = 100
 """Tags on one run."""
 MAX_TAG_LENGTH = 200
@@ -36,7 +38,10 @@ def _as_utc(value: datetime) -> datetime:
         raise ValueError(
             "a time needs a time zone; a naive datetime could mean any moment of a day"
         )
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time needs a year from 1 to 9999 in UTC") from None
 
 
 Utc = Annotated[datetime, AfterValidator(_as_utc)]
@@ -46,18 +51,27 @@ Utc = Annotated[datetime, AfterValidator(_as_utc)]
 def utc(value: datetime, what: str = "time") -> datetime:
     """The same moment in UTC.
 
-    Raises `InvalidInput` for a naive datetime.
+    Raises `InvalidInput` for a naive datetime, or what is no datetime at all.
 
     >>> from datetime import timezone, timedelta
     >>> utc(datetime(2026, 2, 5, 23, tzinfo=timezone(timedelta(hours=1)))).isoformat()
     '2026-02-05T22:00:00+00:00'
     """
+    if not isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        raise InvalidInput(
+            f"{what}: expected an aware datetime, found {type(value).__name__} {shown(value)}"
+        )
     if value.tzinfo is None or value.utcoffset() is None:
         raise InvalidInput(
             f"{what}: expected an aware datetime, found naive {value.isoformat()};"
             " say which zone it is in, e.g. datetime.now(UTC)"
         )
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(
+            f"{what}: expected a year from 1 to 9999 in UTC, found {value.isoformat()}"
+        ) from None
 
 
 def to_micros(moment: datetime) -> int:
@@ -78,6 +92,18 @@ def from_micros(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
 
 
+def shown(value: object) -> str:
+    """The beginning of the value's repr, for a message about what was found.
+
+    >>> shown("x" * 1000) == "'" + "x" * 59
+    True
+    """
+    try:
+        return f"{value!r:.60}"
+    except Exception:  # noqa: BLE001  # a caller's __repr__ may raise anything; an int of 5,000 digits does
+        return f"a {type(value).__name__} that cannot be shown"
+
+
 def run_key(run_id: object) -> str:
     """The one text under which a run is stored: ``1`` and ``"1"`` give the same.
 
@@ -88,9 +114,9 @@ def run_key(run_id: object) -> str:
     """
     if isinstance(run_id, bool) or not isinstance(run_id, int | str):
         raise InvalidInput(
-            f"run id: expected a str or an int, found {type(run_id).__name__} {run_id!r:.60}"
+            f"run id: expected a str or an int, found {type(run_id).__name__} {shown(run_id)}"
         )
-    if isinstance(run_id, int) and run_id.bit_length() > 600:
+    if isinstance(run_id, int) and run_id.bit_length() > 700:  # 200 digits are 665 bits
         raise InvalidInput(
             f"run id: expected at most {MAX_RUN_ID_LENGTH} digits, found a longer number"
         )
@@ -98,7 +124,7 @@ def run_key(run_id: object) -> str:
     if not 1 <= len(key) <= MAX_RUN_ID_LENGTH or not key.isprintable() or key != key.strip():
         raise InvalidInput(
             f"run id: expected 1 to {MAX_RUN_ID_LENGTH} printable characters without space at the ends,"
-            f" found {len(key)} characters {key!r:.60}"
+            f" found {len(key)} characters {shown(key)}"
         )
     return key
 
@@ -115,7 +141,7 @@ def name_of(value: object, what: str = "name") -> str:
         raise InvalidInput(f"{what}: expected a str, found {type(value).__name__}")
     if not value.strip() or len(value) > MAX_NAME_LENGTH or not value.isprintable():
         raise InvalidInput(
-            f"{what}: expected 1 to {MAX_NAME_LENGTH} printable characters, found {value!r:.60}"
+            f"{what}: expected 1 to {MAX_NAME_LENGTH} printable characters, found {shown(value)}"
         )
     return value
 
@@ -139,13 +165,13 @@ def tags_of(value: object) -> dict[str, str]:
     for key, text in tags.items():
         if not isinstance(key, str) or not isinstance(text, str):
             raise InvalidInput(
-                f"tags: expected str keys and values, found {key!r:.60}:"
-                f" {text!r:.60} ({type(text).__name__}); write {str(text)!r:.60}"
+                f"tags: expected str keys and values, found {shown(key)}: {shown(text)};"
+                f" write {shown(key if isinstance(text, str) else text)!r}"
             )
         if not key or len(key) > MAX_TAG_LENGTH or len(text) > MAX_TAG_LENGTH:
             raise InvalidInput(
                 f"tags: expected 1 to {MAX_TAG_LENGTH} characters for a key and at most"
-                f" {MAX_TAG_LENGTH} for a value, found {len(key)} and {len(text)} at {key!r:.60}"
+                f" {MAX_TAG_LENGTH} for a value, found {len(key)} and {len(text)} at {shown(key)}"
             )
         _encodable(key + text, "tags")
         result[key] = text
@@ -170,7 +196,7 @@ def json_of(value: object, what: str, limit: int = MAX_PAYLOAD_BYTES) -> JsonVal
     """The value as plain JSON: tuples become lists; nothing else is converted.
 
     `limit` is in bytes of encoded UTF-8. Raises `InvalidInput` for what JSON cannot say (NaN, sets, objects,
-    keys that are not str) and for what is too large.
+    keys that are not str), for what is nested deeper than 100 levels, and for what is too large.
 
     >>> json_of({"rows": (1, 2)}, "result")
     {'rows': [1, 2]}
@@ -178,10 +204,10 @@ def json_of(value: object, what: str, limit: int = MAX_PAYLOAD_BYTES) -> JsonVal
     if value is None or isinstance(value, bool):
         return value
     try:
-        _check_keys(value)
+        _check_shape(value)
         encoded = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(encoded.encode())
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise InvalidInput(f"{what}: expected plain JSON, found something else: {error}") from None
     if size > limit:
         raise InvalidInput(
@@ -191,16 +217,20 @@ def json_of(value: object, what: str, limit: int = MAX_PAYLOAD_BYTES) -> JsonVal
     return cast("JsonValue", json.loads(encoded))
 
 
-def _check_keys(value: object) -> None:
-    """json.dumps would turn the key 1 into "1" without a word."""
+def _check_shape(value: object, depth: int = 0) -> None:
+    """What json.dumps lets pass: it turns the key 1 into "1", and nests deeper than a reader can follow."""
+    if not isinstance(value, dict | list | tuple):
+        return
+    if depth == MAX_PAYLOAD_DEPTH:
+        raise ValueError(f"more than {MAX_PAYLOAD_DEPTH} levels inside each other")
     if isinstance(value, dict):
         for key, item in cast("dict[object, object]", value).items():
             if not isinstance(key, str):
-                raise TypeError(f"the key {key!r:.60} is {type(key).__name__}, not str")
-            _check_keys(item)
-    elif isinstance(value, list | tuple):
+                raise TypeError(f"the key {shown(key)} is {type(key).__name__}, not str")
+            _check_shape(item, depth + 1)
+    else:
         for item in cast("list[object]", value):
-            _check_keys(item)
+            _check_shape(item, depth + 1)
 
 
 def _encodable(text: str, what: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .errors import UnsupportedSchema
+from .errors import StoreCorrupt, UnsupportedSchema
 from .events import RunEvent
 
 Payload = dict[str, Any]
@@ -22,7 +22,7 @@ UPCASTS: dict[tuple[str, int], Callable[[Payload], Payload]] = {}
 def upcast(event_type: type[RunEvent], payload: Payload, version: int) -> Payload:
     """The payload in today's shape.
 
-    Raises `UnsupportedSchema` for a version that a newer release wrote.
+    Raises `UnsupportedSchema` for a version that a newer release wrote, `StoreCorrupt` for one that never was.
 
     >>> from .events import RunCompleted
     >>> upcast(RunCompleted, {"result": 1}, version=1)
@@ -32,6 +32,12 @@ def upcast(event_type: type[RunEvent], payload: Payload, version: int) -> Payloa
     if version > today:
         raise UnsupportedSchema(f"event {event_type.TOPIC}", version, today)
     while version < today:
-        payload = UPCASTS[event_type.TOPIC, version](payload)
+        step = UPCASTS.get((event_type.TOPIC, version))
+        if step is None:
+            raise StoreCorrupt(
+                f"event {event_type.TOPIC}: expected schema version 1 to {today}, found {version},"
+                " which no release wrote; run `lastword verify`"
+            )
+        payload = step(payload)
         version += 1
     return payload

@@ -1,0 +1,93 @@
+"""Lastword: an event-sourced run tracker. Every run gets a last word, or a flag that says it never had one.
+
+>>> from lastword import RunTracker
+>>> tracker = RunTracker("sqlite:///:memory:")
+>>> with tracker.run("import", run_id=1) as run:
+...     run.progress(10, 10)
+>>> tracker.get(1).status
+<RunStatus.COMPLETED: 'completed'>
+>>> tracker.close()
+"""
+
+from lastword.domain.errors import (
+    CancelledByRequest,
+    InvalidInput,
+    InvalidTransition,
+    LastwordError,
+    RunAlreadyActive,
+    RunAlreadyExists,
+    RunNotFound,
+    StoreCorrupt,
+    StoreUnavailable,
+    UnsupportedSchema,
+    VersionConflict,
+)
+from lastword.domain.events import (
+    CancellationRequested,
+    Evidence,
+    OutcomeContradicted,
+    RecordedEvent,
+    RunCancelled,
+    RunCompleted,
+    RunCreated,
+    RunEvent,
+    RunFailed,
+    RunLost,
+    RunProgressed,
+    RunStarted,
+)
+from lastword.domain.status import FlagReason, RunStatus
+from lastword.domain.values import ErrorInfo, Owner
+from lastword.infrastructure.handle import RunHandle, current_run
+from lastword.infrastructure.journal import Failure, Receipt
+from lastword.infrastructure.manager import RunContext, RunManager
+from lastword.infrastructure.reading import RunReader
+from lastword.infrastructure.tracker import RunTracker
+from lastword.projections.completion import CompletionSignal
+from lastword.projections.flags import Flag
+from lastword.projections.queries import Page
+from lastword.projections.run_view import RunView
+from lastword.projections.verifying import VerifyReport
+
+__all__ = [
+    "CancellationRequested",
+    "CancelledByRequest",
+    "CompletionSignal",
+    "ErrorInfo",
+    "Evidence",
+    "Failure",
+    "Flag",
+    "FlagReason",
+    "InvalidInput",
+    "InvalidTransition",
+    "LastwordError",
+    "OutcomeContradicted",
+    "Owner",
+    "Page",
+    "Receipt",
+    "RecordedEvent",
+    "RunAlreadyActive",
+    "RunAlreadyExists",
+    "RunCancelled",
+    "RunCompleted",
+    "RunContext",
+    "RunCreated",
+    "RunEvent",
+    "RunFailed",
+    "RunHandle",
+    "RunLost",
+    "RunManager",
+    "RunNotFound",
+    "RunProgressed",
+    "RunReader",
+    "RunStarted",
+    "RunStatus",
+    "RunTracker",
+    "RunView",
+    "StoreCorrupt",
+    "StoreUnavailable",
+    "UnsupportedSchema",
+    "VerifyReport",
+    "VersionConflict",
+    "current_run",
+]

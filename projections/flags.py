@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .run_view import RunView
 
 
+_LONGEST_LEASE_SECONDS = 1e13
+"""A timedelta holds little more; who asks for `timedelta.max` wants a lease that never ends."""
+
+
 class Flag(BaseModel):
     """Why a run is suspected, since when, and what speaks for it.
 
@@ -87,7 +91,7 @@ def _owner_gone(view: RunView, owner_alive: bool | None) -> Flag | None:
 
 def _silent(view: RunView, now: datetime) -> Flag | None:
     seen = _last_sign(view)
-    lease = timedelta(seconds=view.lease_seconds)
+    lease = timedelta(seconds=min(_LONGEST_LEASE_SECONDS, view.lease_seconds))
     if now - seen <= lease:
         return None
     who = "its owner" if view.owner is None else f"pid {view.owner.pid} on {view.owner.host}"

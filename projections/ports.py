@@ -105,8 +105,10 @@ class RunStore(Protocol):
         """The run's row, `last_seen_at` including its owner's lease; None for an unknown run."""
         ...
 
-    def query(self, query: RunQuery) -> Page[RunView]:
-        """Runs newest first, by time of creation."""
+    def query(
+        self, query: RunQuery, keep: Callable[[RunView], bool] | None = None
+    ) -> Page[RunView]:
+        """Runs newest first, by time of creation; of these only the ones that `keep` accepts, up to the query's limit."""
         ...
 
     def active(self) -> Iterator[RunView]:
@@ -126,7 +128,7 @@ class RunStore(Protocol):
         ...
 
     def end_lease(self, owner: Owner) -> None:
-        """Forget the owner's lease; its runs keep their last sign of life from their events."""
+        """Forget the lease of an owner that has no active run left."""
         ...
 
     def rebuild(self, progress: Callable[[int, int], None] | None = None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ..domain.errors import InvalidInput
 from ..domain.status import RunStatus
-from ..domain.values import utc
+from ..domain.values import shown, tags_of, text_of, utc
 from .run_view import RunView
 
 MAX_PAGE = 1000
@@ -46,10 +45,10 @@ class Cursor(NamedTuple):
         try:
             raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
             created_at, number = raw.split(".")
-            return cls(int(created_at), int(number))
-        except (ValueError, binascii.Error):
+            return cls(_countable(created_at), _countable(number))
+        except (TypeError, ValueError):
             raise InvalidInput(
-                f"cursor: expected one that an earlier page gave, found {text!r:.60}; start without one"
+                f"cursor: expected one that an earlier page gave, found {shown(text)}; start without one"
             ) from None
 
 
@@ -75,7 +74,8 @@ class Page(Generic[T]):
 class RunQuery:
     """Which runs, newest first. Fields that are None do not filter.
 
-    Raises `InvalidInput` when made with a limit outside 1 to 1,000, a naive time, or a broken cursor.
+    Raises `InvalidInput` when made with a limit outside 1 to 1,000, a naive time, a broken cursor, or a name or tags
+    that no run can have.
 
     >>> RunQuery(limit=10).limit
     10
@@ -93,10 +93,14 @@ class RunQuery:
     cursor: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.limit, bool) or not 1 <= self.limit <= MAX_PAGE:
+        whole = isinstance(self.limit, int) and not isinstance(self.limit, bool)  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        if not whole or not 1 <= self.limit <= MAX_PAGE:
             raise InvalidInput(
-                f"limit: expected 1 to {MAX_PAGE:,}, found {self.limit}; follow the cursor for more"
+                f"limit: expected 1 to {MAX_PAGE:,}, found {shown(self.limit)}; follow the cursor for more"
             )
+        if self.name is not None:
+            text_of(self.name, "name")
+        object.__setattr__(self, "tags", tags_of(self.tags))
         for what in ("since", "until"):
             moment = getattr(self, what)
             if moment is not None:
@@ -110,6 +114,13 @@ class RunQuery:
         return None if self.cursor is None else Cursor.decode(self.cursor)
 
 
+def _countable(text: str) -> int:
+    number = int(text)
+    if number.bit_length() > 63:
+        raise ValueError("more than a store can count")
+    return number
+
+
 def statuses_of(
     value: RunStatus | str | Iterable[RunStatus | str] | None,
 ) -> frozenset[RunStatus] | None:
@@ -120,12 +131,11 @@ def statuses_of(
     """
     if value is None:
         return None
-    words = [value] if isinstance(value, str) else list(value)
     try:
-        return frozenset(RunStatus(word) for word in words)
-    except ValueError:
+        return frozenset(RunStatus(word) for word in ([value] if isinstance(value, str) else value))
+    except (TypeError, ValueError):
         known = ", ".join(RunStatus)
-        raise InvalidInput(f"status: expected one of {known}, found {words!r:.80}") from None
+        raise InvalidInput(f"status: expected one of {known}, found {shown(value)}") from None
 
 
 def matches(view: RunView, query: RunQuery) -> bool:

@@ -1,0 +1,54 @@
+"""The runs that this process executes, and the beat that says it lives."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from ..domain.values import RunId, run_key
+from .liveness import Heartbeat
+
+
+class Holdings:
+    """Keeps account of the runs this process owns; beats in the background while there are any.
+
+    After a fork the runs belong to the parent: the child holds nothing.
+    """
+
+    def __init__(self, beat: Callable[[], None], interval: float) -> None:
+        self._heartbeat = Heartbeat(beat, interval)
+        self._lock = threading.Lock()
+        self._held: dict[str, RunId] = {}
+        self._pid = os.getpid()
+
+    def hold(self, run_id: RunId) -> None:
+        """The run has started here."""
+        self._after_fork()
+        with self._lock:
+            self._held[run_key(run_id)] = run_id
+        self._heartbeat.ensure_running()
+
+    def release(self, key: str) -> None:
+        """The run has ended."""
+        self._after_fork()
+        with self._lock:
+            self._held.pop(key, None)
+
+    @property
+    def any(self) -> bool:
+        """Whether this process owns a run now."""
+        self._after_fork()
+        return bool(self._held)
+
+    def keep_beating(self) -> None:
+        """There is background work even if no run is held."""
+        self._heartbeat.ensure_running()
+
+    def stop(self) -> None:
+        """End the background thread."""
+        self._heartbeat.stop()
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._lock, self._held, self._pid = threading.Lock(), {}, os.getpid()

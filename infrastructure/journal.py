@@ -1,0 +1,405 @@
+"""The way of a fact: decide, append, and what to do when the store does not take it.
+
+    command --decide--> events --append--> store
+                 ^                           |-- conflict: reload, decide again
+                 |                           |-- transient fault: retry with backoff, then once on a fresh connection
+                 '-- cached state            '-- still no: keep the events; they go in front of the run's next append
+
+Nothing is read before an append for runs that this process knows. Commands on one run are taken one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+from typing import Protocol
+
+from ..domain.commands import Command, CreateRun, RecordProgress
+from ..domain.errors import (
+    InvalidTransition,
+    LastwordError,
+    RunAlreadyActive,
+    RunAlreadyExists,
+    StoreUnavailable,
+    VersionConflict,
+)
+from ..domain.events import RunCreated, RunEvent, RunProgressed
+from ..domain.run import RunState, decide, evolve, fold, reconcile
+from ..domain.status import RunStatus
+from ..domain.values import RunId, run_key
+from ..projections.ports import Append, Appended, NewEvent, RunStore
+from ..projections.run_view import RunView, fold_view
+from .clock import Clock
+from .logs import get_logger
+from .retrying import RetryPolicy
+from .run_cache import Entry, RunCache
+
+log = get_logger("lastword.journal")
+
+_MAX_CONFLICTS = 100
+"""After so many lost races for one run, something else is wrong."""
+_DOWN_SECONDS = 2.0
+"""So long after a failed append, progress is kept without asking the store: the work must not crawl."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a command."""
+
+    run_id: RunId
+    status: RunStatus
+    """The run's status once everything that was decided is stored."""
+    events: tuple[RunEvent, ...]
+    """What happened; empty for a harmless repeat."""
+    stored: bool
+    """True when the store holds it. False: it is kept, and goes in front of the run's next append."""
+    error: StoreUnavailable | None = None
+    """Why it is not stored."""
+    view: RunView | None = None
+    """The run as the store has it after this append; None when nothing was appended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A status update that the store did not take, for alerts."""
+
+    run_id: RunId
+    events: tuple[str, ...]
+    """Stored names of what could not be stored, e.g. ``RunCompleted``."""
+    error: Exception
+    kept: bool
+    """True when the events are safe in the spool, should this process die; False when only its memory has them."""
+
+
+class Keeper(Protocol):
+    """Where events wait that the store did not take."""
+
+    def keep(self, run_id: RunId, correlation_id: str | None, events: Sequence[NewEvent]) -> bool:
+        """Take the events in, in order; True when they are safe from the death of this process."""
+        ...
+
+    def delivered(self, event_ids: Sequence[str]) -> None:
+        """These need not be kept any longer: the store has committed them, or they say nothing new."""
+        ...
+
+
+class Journal:
+    """Executes commands on runs against one store."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        *,
+        clock: Clock,
+        new_id: Callable[[], str],
+        retry: RetryPolicy,
+        keeper: Keeper | None = None,
+        on_failure: Callable[[Failure], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._retry = retry
+        self._keeper = keeper
+        self._on_failure = on_failure
+        self._runs = RunCache()
+        self._down: tuple[StoreUnavailable, float] | None = None
+
+    def execute(
+        self,
+        run_id: RunId,
+        *commands: Command,
+        guard: Callable[[RunView], bool] | None = None,
+        strict: bool = False,
+    ) -> Receipt:
+        """Decide the commands one after the other and append what happened in one transaction.
+
+        Raises the errors of `decide`, `RunAlreadyActive`, and `StoreUnavailable` when `strict`, or when the run's state cannot
+        be known without the store. A `guard` that says no makes it a harmless repeat.
+        """
+        key = run_key(run_id)
+        with self._runs.one_at_a_time(key):
+            return self._execute(key, run_id, commands, guard, strict=strict)
+
+    def last_known(self, run_id: RunId) -> RunView | None:
+        """The run as the store is last known to have held it; None when this process never saw it stored."""
+        entry = self._runs.get(run_key(run_id))
+        return None if entry is None else entry.view
+
+    def unsent(self) -> list[RunId]:
+        """The runs that have events which the store has not taken yet."""
+        return [entry.run_id for _, entry in self._runs.waiting()]
+
+    def send_unsent(self) -> int:
+        """Try once to append what is unsent, run by run; stops at the first fault. Returns how many events got in."""
+        sent = 0
+        for key, waiting in self._runs.waiting():
+            with self._runs.one_at_a_time(key):
+                try:
+                    sent += self._send(key, self._runs.get(key) or waiting)
+                except StoreUnavailable as error:
+                    log.debug(
+                        "lastword.unsent.still_waiting", run_id=waiting.run_id, error=str(error)
+                    )
+                    break
+                except LastwordError as error:
+                    log.error(
+                        "lastword.unsent.refused",
+                        run_id=waiting.run_id,
+                        error=str(error),
+                        exc_info=True,
+                    )
+        return sent
+
+    def adopt(self, run_id: RunId, events: Sequence[NewEvent]) -> int:
+        """Append events that another process left behind; those that the store has already are passed over.
+
+        Returns how many got in. Raises `StoreUnavailable`, and `LastwordError` when they cannot be appended at all.
+        """
+        key = run_key(run_id)
+        with self._runs.one_at_a_time(key):
+            entry = self._runs.get(key) or Entry.unknown(run_id)
+            entry.unsent.extend(events)
+            before = [item.event_id for item in events]
+            try:
+                return self._send(key, self._reload(key, entry)[0])
+            except LastwordError:
+                entry = (
+                    self._runs.get(key) or entry
+                )  # the spool file still has them; they are not ours to keep
+                entry.unsent = [item for item in entry.unsent if item.event_id not in before]
+                entry.state = _on_top(entry.stored, entry.unsent)
+                raise
+
+    # -- inside
+
+    def _execute(
+        self,
+        key: str,
+        run_id: RunId,
+        commands: Sequence[Command],
+        guard: Callable[[RunView], bool] | None,
+        *,
+        strict: bool,
+    ) -> Receipt:
+        entry, is_fresh = self._entry(key, run_id, commands[0])
+        for _ in range(_MAX_CONFLICTS):
+            try:
+                state, new = self._decide(entry, commands)
+            except LastwordError as refused:
+                if is_fresh:
+                    raise
+                entry, is_fresh = self._seen_again(key, entry, refused), True
+                continue
+            if not new and not entry.is_waiting:
+                return Receipt(entry.run_id, state.status, (), stored=True)
+            happened = tuple(item.event for item in new)
+            if self._down is not None and monotonic() < self._down[1] and _is_progress(new):
+                return self._not_stored(key, entry, state, new, self._down[0], strict=strict)
+            try:
+                appended = self._append(key, entry, new, guard)
+            except VersionConflict:
+                try:
+                    entry, present = self._reload(key, entry)
+                except StoreUnavailable as error:
+                    return self._not_stored(key, entry, state, new, error, strict=strict)
+                is_fresh = True
+                if new and all(item.event_id in present for item in new):
+                    # The store took it before and could not say so: our own event is in the way.
+                    return Receipt(
+                        entry.run_id, entry.state.status, happened, stored=True, view=entry.view
+                    )
+                continue
+            except StoreUnavailable as error:
+                return self._not_stored(key, entry, state, new, error, strict=strict)
+            if appended is None:
+                return Receipt(entry.run_id, entry.state.status, (), stored=True)
+            return Receipt(entry.run_id, state.status, happened, stored=True, view=appended.view)
+        raise StoreUnavailable(
+            f"run {run_id}: expected to append, but lost {_MAX_CONFLICTS} races against other writers; try again"
+        )
+
+    def _decide(self, entry: Entry, commands: Sequence[Command]) -> tuple[RunState, list[NewEvent]]:
+        state, new = entry.state, list[NewEvent]()
+        for number, command in enumerate(commands, start=1):
+            try:
+                events = decide(command, state)
+            except InvalidTransition:
+                if isinstance(command, RecordProgress) and number < len(commands):
+                    log.debug(
+                        "lastword.progress.dropped", run_id=entry.run_id, status=state.status.value
+                    )
+                    continue  # held progress that rides along with a last word must not stand in its way
+                raise
+            for event in events:
+                state = evolve(state, event)
+                new.append(self._new_event(event, command.now))
+        return state, new
+
+    def _new_event(self, event: RunEvent, now: datetime | None) -> NewEvent:
+        actor: str | None = getattr(event, "actor", None)
+        return NewEvent(self._new_id(), event, now or self._clock(), actor)
+
+    def _append(
+        self,
+        key: str,
+        entry: Entry,
+        new: Sequence[NewEvent],
+        guard: Callable[[RunView], bool] | None = None,
+        attempts: int | None = None,
+    ) -> Appended | None:
+        """One transaction with everything that is unsent, then the new events."""
+        events = (*entry.unsent, *new)
+        request = Append(
+            run_id=entry.run_id,
+            expected_version=entry.stored.version,
+            events=events,
+            view=entry.view,
+            correlation_id=_correlation_id(entry, events),
+            guard=guard,
+        )
+        try:
+            appended = self._retry.append(self._store, request, attempts=attempts)
+        except StoreUnavailable as error:
+            self._down = (error, monotonic() + _DOWN_SECONDS)
+            raise
+        self._down = None
+        if appended is None:
+            return None
+        entry.stored = entry.state = _on_top(entry.stored, events)
+        entry.view = appended.view
+        entry.unsent = []
+        self._settle(key, entry)
+        return appended
+
+    def _send(self, key: str, entry: Entry) -> int:
+        """Append what is unsent, trying once; how many events got in."""
+        for _ in range(_MAX_CONFLICTS):
+            count = len(entry.unsent)
+            if not count:
+                self._settle(key, entry)
+                return 0
+            try:
+                self._append(key, entry, (), attempts=1)
+            except VersionConflict:
+                entry, _present = self._reload(key, entry)
+            except RunAlreadyActive as error:
+                # The work has been done already; that another run holds its key now cannot undo it.
+                log.error(
+                    "lastword.unsent.exclusive_given_up", run_id=entry.run_id, error=str(error)
+                )
+                entry.unsent = [_without_exclusive(item) for item in entry.unsent]
+            else:
+                return count
+        raise StoreUnavailable(
+            f"run {entry.run_id}: lost {_MAX_CONFLICTS} races against other writers; try again"
+        )
+
+    def _settle(self, key: str, entry: Entry) -> None:
+        """Everything of this run is in the store."""
+        if entry.kept_ids and self._keeper is not None:
+            self._keeper.delivered(entry.kept_ids)
+        entry.kept_ids = []
+        self._runs.put(key, entry)
+
+    def _not_stored(
+        self,
+        key: str,
+        entry: Entry,
+        state: RunState,
+        new: Sequence[NewEvent],
+        error: StoreUnavailable,
+        *,
+        strict: bool,
+    ) -> Receipt:
+        exclusive = any(isinstance(item.event, RunCreated) and item.event.exclusive for item in new)
+        if strict or exclusive:  # an exclusive key cannot be promised without the store
+            raise error
+        entry.state = state
+        entry.unsent.extend(new)
+        kept = False
+        if self._keeper is not None and new:
+            kept = self._keeper.keep(entry.run_id, _correlation_id(entry, new), new)
+            if kept:
+                entry.kept_ids.extend(item.event_id for item in new)
+        self._runs.put(key, entry)
+        happened = tuple(item.event for item in new)
+        names = tuple(event.TOPIC for event in happened)
+        log.error(
+            "lastword.status_update.failed",
+            run_id=entry.run_id,
+            events=names,
+            kept=kept,
+            error=str(error),
+            exc_info=error,
+        )
+        if self._on_failure is not None:
+            self._on_failure(Failure(entry.run_id, names, error, kept))
+        return Receipt(entry.run_id, state.status, happened, stored=False, error=error)
+
+    def _entry(self, key: str, run_id: RunId, first: Command) -> tuple[Entry, bool]:
+        known = self._runs.get(key)
+        if known is not None:
+            return known, False
+        if isinstance(
+            first, CreateRun
+        ):  # most likely new; the store's unique key says so if it is not
+            return Entry.unknown(run_id), False
+        return self._reload(key, Entry.unknown(run_id))[0], True
+
+    def _seen_again(self, key: str, entry: Entry, refused: LastwordError) -> Entry:
+        """The run as it is now; perhaps somebody else moved it on, and what was refused is allowed."""
+        try:
+            return self._reload(key, entry)[0]
+        except StoreUnavailable:
+            raise refused from None
+
+    def _reload(self, key: str, old: Entry) -> tuple[Entry, set[str]]:
+        """The run as the store has it now, with what is unsent and still says something; and the stored events' ids."""
+        recorded = self._retry.call(lambda: self._store.read_run(old.run_id))
+        present = {item.event_id for item in recorded}
+        run_id = recorded[0].run_id if recorded else old.run_id
+        stored = fold(run_id, (item.event for item in recorded))
+        entry = Entry(run_id, stored, fold_view(recorded), stored, kept_ids=old.kept_ids)
+        waiting = [item for item in old.unsent if item.event_id not in present]
+        try:
+            for item in waiting:
+                for event in reconcile(item.event, entry.state):
+                    entry.unsent.append(
+                        NewEvent(item.event_id, event, item.occurred_at, item.actor)
+                    )
+                    entry.state = evolve(entry.state, event)
+        except RunAlreadyExists as error:
+            # The id belongs to another run now; nothing of ours may be mixed into its history.
+            names = [item.event.TOPIC for item in waiting]
+            log.critical("lastword.unsent.rejected", run_id=run_id, events=names, error=str(error))
+            entry.unsent, entry.state = [], stored
+        if recorded or entry.is_waiting:
+            self._runs.put(key, entry)
+        return entry, present
+
+
+def _on_top(state: RunState, events: Sequence[NewEvent]) -> RunState:
+    for item in events:
+        state = evolve(state, item.event)
+    return state
+
+
+def _correlation_id(entry: Entry, events: Sequence[NewEvent]) -> str | None:
+    for item in events:
+        if isinstance(item.event, RunCreated):
+            return item.event.correlation_id
+    return entry.state.correlation_id
+
+
+def _without_exclusive(item: NewEvent) -> NewEvent:
+    if not isinstance(item.event, RunCreated):
+        return item
+    event = item.event.model_copy(update={"exclusive": None})
+    return NewEvent(item.event_id, event, item.occurred_at, item.actor)
+
+
+def _is_progress(events: Sequence[NewEvent]) -> bool:
+    return bool(events) and all(isinstance(item.event, RunProgressed) for item in events)

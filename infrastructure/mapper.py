@@ -1,0 +1,250 @@
+"""Events to bytes and back.
+
+The payload is the JSON that pydantic writes, without fields that are None. The envelope lies beside it, in columns of
+its own (`EVENT_COLUMNS`), so that a store can order and filter without decoding. The key ``"v"`` in the JSON is the shape's
+version; it is left out for version 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from eventsourcing.domain import DomainEventProtocol
+from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, from_json
+
+from ..domain.errors import InvalidInput, StoreCorrupt, UnsupportedSchema
+from ..domain.events import BY_TOPIC, RecordedEvent, RunEvent
+from ..domain.values import RunId, from_micros, run_key, to_micros
+from ..domain.versioning import Payload, upcast
+from ..projections.ports import NewEvent
+
+EVENT_COLUMNS = (
+    "position",
+    "originator_id",
+    "originator_version",
+    "topic",
+    "state",
+    "event_id",
+    "occurred_at",
+    "recorded_at",
+    "actor",
+    "correlation_id",
+    "int_id",
+)
+"""What a store keeps of one event, in the order that `recorded_event` takes."""
+
+_VERSION = "v"
+
+
+@dataclass(frozen=True)
+class StoredRunEvent(StoredEvent):
+    """A stored event together with its envelope; what a store that keeps only the four base fields would lose.
+
+    Times are microseconds since 1970. `position` and `recorded_at` are None until the store gives them.
+    """
+
+    event_id: bytes | None = None
+    occurred_at: int | None = None
+    actor: str | None = None
+    correlation_id: str | None = None
+    int_id: int | None = None
+    """1 when the run was created with an int for an id."""
+    recorded_at: int | None = None
+    position: int | None = None
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """The values in the order of `EVENT_COLUMNS`."""
+        return tuple(getattr(self, column) for column in EVENT_COLUMNS)
+
+
+class EventMapper(Mapper[str]):
+    """The mapper of the eventsourcing library, over pydantic's JSON and with topics that never change.
+
+    >>> from datetime import UTC, datetime
+    >>> from lastword.domain.events import RunCreated
+    >>> new = NewEvent("0" * 32, RunCreated(name="import"), datetime(2026, 2, 5, tzinfo=UTC))
+    >>> stored = EventMapper().stored(new, run_id=17, version=1)
+    >>> stored.originator_id, stored.topic
+    ('17', 'RunCreated')
+    """
+
+    def __init__(self) -> None:
+        super().__init__(transcoder=JSONTranscoder())  # the base class asks for one; it is not used
+
+    def stored(
+        self, new: NewEvent, run_id: RunId, version: int, correlation_id: str | None = None
+    ) -> StoredRunEvent:
+        """A new event as it will be stored. Raises `InvalidInput` for what JSON cannot say."""
+        return StoredRunEvent(
+            originator_id=str(run_id),
+            originator_version=version,
+            topic=new.event.TOPIC,
+            state=encode_event(new.event),
+            event_id=bytes.fromhex(new.event_id),
+            occurred_at=to_micros(new.occurred_at),
+            actor=new.actor,
+            correlation_id=correlation_id,
+            int_id=1 if isinstance(run_id, int) else None,
+        )
+
+    def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredRunEvent:
+        """A `RecordedEvent` as it is stored."""
+        recorded = cast("RecordedEvent", domain_event)
+        return StoredRunEvent(
+            originator_id=run_key(recorded.run_id),
+            originator_version=recorded.version,
+            topic=recorded.type,
+            state=encode_event(recorded.event),
+            event_id=bytes.fromhex(recorded.event_id),
+            occurred_at=to_micros(recorded.occurred_at),
+            actor=recorded.actor,
+            correlation_id=recorded.correlation_id,
+            int_id=1 if isinstance(recorded.run_id, int) else None,
+            recorded_at=to_micros(recorded.recorded_at),
+            position=recorded.position,
+        )
+
+    def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[str]:
+        """A stored event as a `RecordedEvent`. Raises `StoreCorrupt`, `UnsupportedSchema`."""
+        if not isinstance(stored_event, StoredRunEvent):
+            raise StoreCorrupt(
+                f"run {stored_event.originator_id}, version {stored_event.originator_version}:"
+                " expected an event with its envelope, found the four base fields alone;"
+                " read it through a Lastword store"
+            )
+        return cast("DomainEventProtocol[str]", recorded_event(stored_event.columns))
+
+
+def encode_event(event: RunEvent) -> bytes:
+    """The event's facts as JSON. Raises `InvalidInput` for what JSON cannot say.
+
+    >>> from lastword.domain.events import RunFailed, ErrorInfo
+    >>> encode_event(RunFailed(error=ErrorInfo(type="E", message="m")))
+    b'{"error":{"type":"E","message":"m"}}'
+    """
+    try:
+        state = event.model_dump_json(exclude_none=True).encode()
+    except (PydanticSerializationError, ValueError) as error:
+        raise InvalidInput(
+            f"event {event.TOPIC}: expected plain JSON in UTF-8, found something else: {error}"
+        ) from error
+    if event.SCHEMA_VERSION == 1:
+        return state
+    head = b'{"%s":%d' % (_VERSION.encode(), event.SCHEMA_VERSION)
+    return head + (b"}" if state == b"{}" else b"," + state[1:])
+
+
+def decode_event(topic: str, state: bytes, where: str) -> RunEvent:
+    """The event behind a stored name and its JSON, in today's shape. `where` goes into the error's message.
+
+    Raises `UnsupportedSchema` for a name or a version that this release does not know, `StoreCorrupt` for all else.
+
+    >>> decode_event("RunCompleted", b'{"result":1}', "run 17")
+    RunCompleted(result=1, note=None)
+    """
+    event_type = BY_TOPIC.get(topic)
+    if event_type is None:
+        raise UnsupportedSchema(f"{where}: event {topic!r}", _version_in(state), 0)
+    today = event_type.SCHEMA_VERSION
+    if today == 1:
+        body = state
+    else:  # ours begin with the version; what does not is older, newer or damaged
+        head = b'{"%s":%d' % (_VERSION.encode(), today)
+        if not isinstance(state, bytes) or not state.startswith((head + b",", head + b"}")):
+            return _lifted(event_type, state, where)
+        rest = state[len(head) :]
+        body = b"{}" if rest == b"}" else b"{" + rest[1:]
+    try:
+        event = event_type.model_validate_json(body)
+    except ValidationError:
+        return _lifted(event_type, state, where)  # a newer shape, or says what is wrong
+    extra = event.model_extra
+    if extra and _VERSION in extra:
+        return _lifted(event_type, state, where)
+    return event
+
+
+def recorded_event(columns: Sequence[Any]) -> RecordedEvent:
+    """The event in one row of a store; `columns` are in the order of `EVENT_COLUMNS`, times in microseconds.
+
+    Raises `UnsupportedSchema` and `StoreCorrupt`; both name the run, the version and the position.
+    """
+    (
+        position,
+        key,
+        version,
+        topic,
+        state,
+        event_id,
+        occurred_at,
+        recorded_at,
+        actor,
+        correlation_id,
+        int_id,
+    ) = columns
+    try:
+        event = decode_event(topic, state, "event")
+    except (UnsupportedSchema, StoreCorrupt):
+        event = decode_event(topic, state, f"run {key}, version {version}, position {position}")
+    try:
+        return RecordedEvent.model_validate(
+            {
+                "run_id": int(key) if int_id else key,
+                "version": version,
+                "position": position,
+                "event_id": event_id.hex(),
+                "event": event,
+                "occurred_at": from_micros(occurred_at),
+                "recorded_at": from_micros(recorded_at),
+                "actor": actor,
+                "correlation_id": correlation_id,
+            }
+        )
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise StoreCorrupt(
+            f"run {key}, version {version}, position {position}: expected an event's envelope,"
+            f" found {_in_short(error)}; restore the store from a backup"
+        ) from error
+
+
+def _lifted(event_type: type[RunEvent], state: bytes, where: str) -> RunEvent:
+    """The long way: look at the version first, lift, then validate."""
+    try:
+        payload: Any = from_json(state)
+        if not isinstance(payload, dict):
+            raise TypeError(f"a JSON object expected, found {type(payload).__name__}")  # noqa: TRY004, TRY301  # becomes StoreCorrupt below
+        version = payload.pop(_VERSION, 1)
+        if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+            raise ValueError(f"the version {version!r:.40}")  # noqa: TRY301  # becomes StoreCorrupt below
+        return event_type.model_validate(upcast(event_type, cast("Payload", payload), version))
+    except UnsupportedSchema as error:
+        raise UnsupportedSchema(
+            f"{where}: event {event_type.TOPIC}", error.found, error.supported
+        ) from None
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise StoreCorrupt(
+            f"{where}: expected the JSON of {event_type.TOPIC}, found something else:"
+            f" {_in_short(error)}; restore the store from a backup, or see `lastword verify`"
+        ) from error
+
+
+def _version_in(state: bytes) -> int:
+    try:
+        payload: Any = from_json(state)
+        version = payload.get(_VERSION, 1)
+    except (ValueError, TypeError, AttributeError):
+        return 1
+    return version if isinstance(version, int) else 1
+
+
+def _in_short(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"{place}: {first['msg']}" if place else first["msg"]
+    return f"{type(error).__name__}: {error}"[:200]

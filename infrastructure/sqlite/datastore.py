@@ -1,0 +1,295 @@
+"""Connections and transactions: one connection per thread, writers one at a time, nothing shared with a forked child.
+
+The library's pool is not used. It hands connections from thread to thread, is not safe over a fork, and lets readers wait
+behind writers. Here each thread has a connection of its own (`Link`), which is closed when the thread ends. Before a fork,
+all connections are closed: SQLite keeps its locks per process and file, so that a child which opened the file beside an
+inherited connection would believe in locks that it does not hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from eventsourcing import persistence
+from eventsourcing.sqlite import SQLiteCursor, SQLiteDatastore
+
+from ...domain.errors import StoreUnavailable
+from .faults import closed, spoils_connection
+from .links import INHERITED, Link, gone, memory_link, open_link
+from .waiting import Bell
+
+_LIVE: weakref.WeakSet[ThreadDatastore] = weakref.WeakSet()
+"""Every datastore of this process that is not closed; for the fork hooks."""
+
+
+class _ThreadEnd:
+    """Lies in the thread's local storage and dies with the thread."""
+
+    __slots__ = ("__weakref__",)
+
+
+class ThreadDatastore(SQLiteDatastore):
+    """The datastore of the eventsourcing library, with a connection per thread.
+
+    `path` is None for a store in memory: one connection for all threads, behind one lock. `busy_timeout` is in seconds.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        url: str,
+        *,
+        busy_timeout: float = 5.0,
+        originator_id_type: str = "text",
+    ) -> None:
+        # The base class's __init__ would make a pool; these two are what its recorders read.
+        self.single_row_tracking = True
+        self.originator_id_type = "uuid" if originator_id_type == "uuid" else "text"
+        self.path = path
+        self.url = url
+        self.busy_timeout = busy_timeout
+        self.bell = Bell()
+        self.closed = False
+        self._pid = os.getpid()
+        self._links: set[Link] = set()
+        self._reset_locks()
+        self._memory = memory_link(busy_timeout) if path is None else None
+        _LIVE.add(self)
+
+    def _reset_locks(self) -> None:
+        self.writing = threading.Lock()
+        """Held by the thread that writes: SQLite's own waiting is unfair and sleeps."""
+        self._gate = threading.Lock()
+        """Held while a connection is opened, and over a fork."""
+        self._local = threading.local()
+
+    # -- connections
+
+    def link(self) -> Link:
+        """This thread's connection, opened when need be.
+
+        Raises `StoreUnavailable` when the file is gone or the store was closed, and the driver's errors.
+        """
+        if self.closed:
+            raise closed(self.url)
+        if self._memory is not None:
+            if self._pid != os.getpid():
+                raise StoreUnavailable(
+                    f"{self.url}: expected the process that made it, found a forked child;"
+                    " use a file for runs that several processes share",
+                    transient=False,
+                )
+            return self._memory
+        link: Link | None = getattr(self._local, "link", None)
+        if link is not None and not link.closed:
+            if link.pid != os.getpid():
+                INHERITED.append(link)
+            else:
+                try:
+                    if link.in_place():
+                        return link
+                except FileNotFoundError as error:
+                    self.discard(link)
+                    raise gone(self.url) from error
+                self.discard(link)
+        return self._open()
+
+    def _open(self) -> Link:
+        with self._gate:
+            if self.closed:
+                raise closed(self.url)
+            link = self.separate_link()
+            self._links.add(link)
+        end = _ThreadEnd()
+        weakref.finalize(end, _retire, link, self._links)
+        self._local.link, self._local.end = link, end
+        return link
+
+    def separate_link(self) -> Link:
+        """A connection that belongs to the caller, who closes it. A store in memory has none."""
+        assert self.path is not None  # noqa: S101  # the callers ask first
+        return open_link(self.path, self.url, busy_timeout=self.busy_timeout)
+
+    def adopt(self, link: Link) -> None:
+        """Have a separate connection closed with the store, and before a fork."""
+        with self._gate:
+            self._links.add(link)
+
+    def discard(self, link: Link) -> None:
+        """Close a connection that is of no use any more; the next one who asks gets a new one."""
+        if link is not self._memory:
+            self._links.discard(link)
+            link.close()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the database goes when the store is closed."""
+        return self._memory is not None
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return sum(not link.closed for link in list(self._links)) + (self._memory is not None)
+
+    # -- reading and writing
+
+    def fetch(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """All rows of one statement that reads. No lock keeps writers waiting meanwhile."""
+        link = self.link()
+        with link.lock:
+            try:
+                return link.raw.execute(statement, parameters).fetchall()
+            except sqlite3.Error as error:
+                if spoils_connection(error):
+                    self.discard(link)
+                raise
+
+    def transaction(self, *, commit: bool, link: Link | None = None) -> Transaction:  # type: ignore[override]  # a context manager, too
+        """A transaction on this thread's connection, or on a given one. With `commit` it has the write lock from the start."""
+        return Transaction(self, link or self.link(), commit=commit)
+
+    @contextlib.contextmanager
+    def get_connection(self, *, commit: bool) -> Iterator[Link]:  # noqa: ARG002  # the base class's signature
+        """This thread's connection."""
+        yield self.link()
+
+    def close(self) -> None:
+        """Close all connections, whichever thread they belong to."""
+        if getattr(self, "closed", True):  # also when __init__ failed: the base class calls this from __del__
+            return
+        self.closed = True
+        self.bell.ring()
+        with self._gate:
+            for link in list(self._links):
+                self.discard(link)
+        if self._memory is not None:
+            self._memory.close()
+        _LIVE.discard(self)
+
+    # -- forks
+
+    def before_fork(self) -> None:
+        """Let no connection into the child. Other threads open new ones after the fork."""
+        self._gate.acquire()
+        for link in list(self._links):
+            if link.lock.acquire(timeout=self.busy_timeout + 1):
+                try:
+                    if not link.raw.in_transaction:
+                        self.discard(link)
+                finally:
+                    link.lock.release()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._gate.release()
+
+    def after_fork_in_child(self) -> None:
+        """Forget what belongs to the parent; its threads, which may have held locks, do not exist here."""
+        INHERITED.extend(self._links)
+        self._links = set()
+        self._reset_locks()
+        self.bell = Bell()
+
+
+class Transaction:
+    """A transaction as a context manager; gives the library's cursor.
+
+    The driver's errors leave it as the library's, each with the driver's own as its cause.
+    """
+
+    __slots__ = ("_commit", "_datastore", "_link")
+
+    def __init__(self, datastore: ThreadDatastore, link: Link, *, commit: bool) -> None:
+        self._datastore = datastore
+        self._link = link
+        self._commit = commit
+
+    @property
+    def link(self) -> Link:
+        """The connection it runs on."""
+        return self._link
+
+    def __enter__(self) -> SQLiteCursor:
+        link, datastore = self._link, self._datastore
+        if self._commit and not datastore.writing.acquire(timeout=datastore.busy_timeout):
+            raise StoreUnavailable(
+                f"{datastore.url}: expected to write within {datastore.busy_timeout:g} s, found other threads of this"
+                " process writing all the time; try again"
+            )
+        link.lock.acquire()
+        try:
+            if link.raw.in_transaction:  # a transaction that an interrupt left behind
+                link.raw.rollback()
+            link.raw.execute("BEGIN IMMEDIATE" if self._commit else "BEGIN")
+            return link.cursor()
+        except BaseException as error:
+            self._leave(error)
+            if isinstance(error, sqlite3.Error):
+                raise _as_library_error(error) from error
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        raw = self._link.raw
+        try:
+            if error is None and self._commit:
+                raw.execute("COMMIT")
+            else:
+                raw.rollback()
+        except sqlite3.Error as failed:
+            error = error or failed
+        self._leave(error)
+        if isinstance(error, sqlite3.Error):
+            raise _as_library_error(error) from error
+
+    def _leave(self, error: BaseException | None) -> None:
+        link, datastore = self._link, self._datastore
+        if link.raw.in_transaction:  # neither committed nor rolled back
+            with contextlib.suppress(sqlite3.Error):
+                link.raw.rollback()
+        link.lock.release()
+        if self._commit:
+            datastore.writing.release()
+        if error is not None and spoils_connection(error):
+            datastore.discard(link)
+
+    def __call__(self) -> Self:
+        return self
+
+
+def _as_library_error(error: sqlite3.Error) -> persistence.PersistenceError:
+    for kind in type(error).__mro__:
+        counterpart = getattr(persistence, kind.__name__, None)
+        if counterpart is not None and issubclass(counterpart, persistence.PersistenceError):
+            return counterpart(error)
+    return persistence.PersistenceError(error)
+
+
+def _retire(link: Link, links: set[Link]) -> None:
+    links.discard(link)
+    link.close()
+
+
+def _each(hook: str) -> None:
+    for datastore in list(_LIVE):
+        getattr(datastore, hook)()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lambda: _each("before_fork"),
+        after_in_parent=lambda: _each("after_fork_in_parent"),
+        after_in_child=lambda: _each("after_fork_in_child"),
+    )

@@ -1,0 +1,147 @@
+"""What SQLite's errors mean to callers; the one place where they are translated.
+
+    locked, busy, I/O error, disk full, out of memory      StoreUnavailable, worth another try in a moment
+    read-only, cannot open, no permission, closed          StoreUnavailable, not worth another try as it is
+    not a database, damaged, tables missing                StoreCorrupt
+    a number or a text that SQLite cannot hold             InvalidInput
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from eventsourcing.persistence import PersistenceError
+
+from ...domain.errors import InvalidInput, LastwordError, StoreCorrupt, StoreUnavailable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_WAITABLE = {
+    sqlite3.SQLITE_BUSY: "another connection kept its lock",
+    sqlite3.SQLITE_LOCKED: "another connection kept its lock",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "reading or writing the file failed",
+    sqlite3.SQLITE_NOMEM: "memory ran out",
+    sqlite3.SQLITE_INTERRUPT: "it was interrupted",
+    sqlite3.SQLITE_PROTOCOL: "the file's locks did not settle",
+    sqlite3.SQLITE_SCHEMA: "the tables changed meanwhile",
+}
+_REMEDY = {
+    sqlite3.SQLITE_BUSY: "try again; if it lasts, look for a process that holds a transaction open",
+    sqlite3.SQLITE_LOCKED: "try again; if it lasts, look for a process that holds a transaction open",
+    sqlite3.SQLITE_FULL: "make room on its file system and try again",
+    sqlite3.SQLITE_IOERR: "check its disk or its mount and try again",
+}
+_REFUSED = {
+    sqlite3.SQLITE_READONLY: ("it can only be read", "give this user write permission for it and its folder"),
+    sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "check that it and its folder exist and may be written"),
+    sqlite3.SQLITE_PERM: ("access was denied", "give this user permission for it and its folder"),
+    sqlite3.SQLITE_AUTH: ("access was denied", "give this user permission for it and its folder"),
+}
+_DAMAGED = {
+    sqlite3.SQLITE_NOTADB: "a file that is no SQLite database",
+    sqlite3.SQLITE_CORRUPT: "a damaged database",
+}
+_LASTING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CONSTRAINT}
+"""Primary codes after which the connection is as good as before."""
+
+
+class HasUrl(Protocol):
+    """Anything that says where its store is."""
+
+    @property
+    def url(self) -> str: ...
+
+
+def code_of(error: BaseException) -> int:
+    """SQLite's primary result code; 0 when the error carries none.
+
+    >>> code_of(ValueError())
+    0
+    """
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else 0
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """The driver's own error inside one of the eventsourcing library.
+
+    >>> driver_error(sqlite3.OperationalError("disk I/O error"))
+    OperationalError('disk I/O error')
+    """
+    cause = error.__cause__
+    return cause if isinstance(error, PersistenceError) and cause is not None else error
+
+
+def spoils_connection(error: BaseException) -> bool:
+    """True when the connection had better be opened anew."""
+    return isinstance(error, sqlite3.Error) and code_of(error) not in _LASTING
+
+
+def translate(error: BaseException, url: str) -> LastwordError:
+    """What to raise instead of an error of the driver or of the eventsourcing library.
+
+    >>> translate(sqlite3.OperationalError("no such table: runs"), "sqlite:///runs.db")
+    StoreCorrupt("sqlite:///runs.db: expected a Lastword store, found ... (no such table: runs); ...")
+    """
+    error = driver_error(error)
+    code = code_of(error)
+    if code in _WAITABLE:
+        remedy = _REMEDY.get(code, "try again")
+        return StoreUnavailable(
+            f"{url}: expected an answer, found that {_WAITABLE[code]} ({error}); {remedy}"
+        )
+    if code in _REFUSED:
+        found, remedy = _REFUSED[code]
+        moved = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_DBMOVED
+        return StoreUnavailable(
+            f"{url}: expected to write to it, found that {found} ({error}); {remedy}",
+            transient=moved,
+        )
+    if code in _DAMAGED:
+        return StoreCorrupt(
+            f"{url}: expected a Lastword store, found {_DAMAGED[code]} ({error});"
+            " move it away and restore a backup"
+        )
+    if isinstance(error, OverflowError | UnicodeEncodeError) or code == sqlite3.SQLITE_TOOBIG:
+        return InvalidInput(
+            f"{url}: expected values that SQLite can hold, found one that it cannot ({error});"
+            " use a smaller number or a shorter text"
+        )
+    if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
+        return closed(url)
+    if isinstance(error, OSError):
+        return StoreUnavailable(
+            f"{url}: expected to reach the file, found {error}; check its folder and its permissions",
+            transient=not isinstance(error, PermissionError),
+        )
+    return StoreCorrupt(
+        f"{url}: expected a Lastword store, found one that does not take its statements ({error});"
+        " see `lastword verify`, or restore a backup"
+    )
+
+
+def closed(url: str) -> StoreUnavailable:
+    """For a store that was used after it was closed."""
+    return StoreUnavailable(
+        f"{url}: expected an open store, found it closed; open it again", transient=False
+    )
+
+
+def translated(
+    method: Callable[Concatenate[HasUrl, P], R],
+) -> Callable[Concatenate[HasUrl, P], R]:
+    """Let no error of the driver or the library leave the method; the driver's own is kept as the cause."""
+
+    @functools.wraps(method)
+    def guarded(self: HasUrl, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except (sqlite3.Error, PersistenceError, OSError, OverflowError, UnicodeEncodeError) as error:
+            raise translate(error, self.url) from driver_error(error)
+
+    return guarded

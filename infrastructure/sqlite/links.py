@@ -1,0 +1,118 @@
+"""One connection to the file, and what must be true of every one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from threading import RLock
+
+from eventsourcing.sqlite import SQLiteConnection
+
+from ...domain.errors import StoreUnavailable
+from .schema import check_ours
+
+PRAGMAS = (
+    "PRAGMA synchronous = FULL",  # what was acknowledged is on the disk
+    "PRAGMA fullfsync = ON",  # macOS: past the drive's cache, too
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -16000",  # KiB
+)
+"""What each connection is given; the journal's mode lies in the file itself."""
+
+Identity = tuple[int, int]
+"""Device and inode: which file it is, whatever its name."""
+
+INHERITED: list[Link] = []
+"""Connections of a parent process. They must be neither used nor closed here, so they are kept from the garbage collector."""
+
+
+class Link(SQLiteConnection):
+    """One open connection, the process that opened it, and the file that it really leads to."""
+
+    def __init__(self, raw: sqlite3.Connection, path: Path | None) -> None:
+        super().__init__(raw, max_age=None)
+        self.raw = raw
+        self.lock = RLock()
+        """Held while the connection is used, so that nobody closes it meanwhile."""
+        self.pid = os.getpid()
+        self.path = path
+        self.identity = None if path is None else identity_of(path)
+        self.owner_ids: dict[str, int] = {}
+        """Rows of `owners` that are known to be committed, by their JSON."""
+
+    def in_place(self) -> bool:
+        """Whether its file is still the one under the path. Raises `FileNotFoundError` when nothing is there."""
+        return self.path is None or identity_of(self.path) == self.identity
+
+    def _close(self) -> None:
+        if self.pid != os.getpid():
+            INHERITED.append(self)
+            return
+        with self.lock, contextlib.suppress(sqlite3.Error):  # closing lets go; nothing is lost
+            super()._close()
+
+
+def identity_of(path: Path | str) -> Identity:
+    """Which file lies under the path."""
+    status = os.stat(path)  # noqa: PTH116  # on the path of every append; Path.stat costs twice as much
+    return status.st_dev, status.st_ino
+
+
+def connect(path: Path, *, busy_timeout: float, mode: str = "rw") -> sqlite3.Connection:
+    """A bare connection in autocommit mode; `mode` is one of SQLite's: ``ro``, ``rw``, ``rwc``."""
+    return sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}",
+        uri=True,
+        timeout=busy_timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def open_link(path: Path, url: str, *, busy_timeout: float) -> Link:
+    """A connection to a store that exists already.
+
+    Raises `StoreUnavailable` when it is gone or being replaced, `StoreCorrupt` when something else took its place,
+    and the driver's errors.
+    """
+    before = existing(path, url)
+    raw = connect(path, busy_timeout=busy_timeout)
+    try:
+        for pragma in PRAGMAS:
+            raw.execute(pragma)
+        check_ours(raw, url)
+        link = Link(raw, path)
+        if link.identity != before:
+            raise gone(url)
+    except BaseException:
+        raw.close()
+        raise
+    return link
+
+
+def memory_link(busy_timeout: float) -> Link:
+    """A connection to a new database in memory."""
+    raw = sqlite3.connect(
+        ":memory:", timeout=busy_timeout, isolation_level=None, check_same_thread=False
+    )
+    for pragma in PRAGMAS:
+        raw.execute(pragma)
+    return Link(raw, None)
+
+
+def existing(path: Path, url: str) -> Identity:
+    """Which file lies under the path. Raises `StoreUnavailable` when there is none."""
+    try:
+        return identity_of(path)
+    except FileNotFoundError as error:
+        raise gone(url) from error
+
+
+def gone(url: str) -> StoreUnavailable:
+    """For a file that was removed or replaced while the store was open."""
+    return StoreUnavailable(
+        f"{url}: expected the file that was opened, found it removed or replaced;"
+        " put it back, or open the store again to begin a new one"
+    )

@@ -1,0 +1,96 @@
+"""Learning of new events: a bell for this process, and SQLite's own change counter for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Condition
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from eventsourcing.persistence import ListenNotifySubscription
+
+if TYPE_CHECKING:
+    from .recorder import RunRecorder
+
+POLL_SECONDS = 0.02
+"""How long an append of another process may go unnoticed."""
+
+_SLICE_SECONDS = 0.5
+
+
+class Bell:
+    """Wakes those who wait in this process."""
+
+    def __init__(self) -> None:
+        self._condition = Condition()
+        self._waiting = 0
+        self.rung = 0
+        """How often it was rung."""
+
+    def ring(self) -> None:
+        """Wake everybody."""
+        with self._condition:
+            self.rung += 1
+            if self._waiting:
+                self._condition.notify_all()
+
+    def wait(self, seen: int, timeout: float) -> None:
+        """Block until it is rung more often than `seen` times, for at most `timeout` seconds."""
+        with self._condition:
+            if self.rung == seen:
+                self._waiting += 1
+                try:
+                    self._condition.wait(timeout)
+                finally:
+                    self._waiting -= 1
+
+
+def wait_for_event(recorder: RunRecorder, after: int, timeout: float) -> bool:
+    """Block until there is an event behind the position or the datastore is closed; True if there is one."""
+    datastore = recorder.datastore
+    until = monotonic() + timeout
+    changes = None
+    while not datastore.closed:
+        bell = datastore.bell
+        rung = bell.rung
+        seen = (rung, datastore.fetch("PRAGMA data_version")[0][0])
+        if seen != changes:
+            changes = seen
+            if (recorder.max_notification_id() or 0) > after:
+                return True
+        left = until - monotonic()
+        if left <= 0:
+            return False
+        bell.wait(rung, min(left, POLL_SECONDS))
+    return False
+
+
+class PollingSubscription(ListenNotifySubscription["RunRecorder"]):
+    """The library's subscription, woken as `wait_for_event` is."""
+
+    def __init__(
+        self, recorder: RunRecorder, gt: int | None = None, topics: Sequence[str] = ()
+    ) -> None:
+        self._seen = gt or 0
+        super().__init__(recorder, gt, topics)
+
+    def stop(self) -> None:
+        """Stop the subscription; a reader that waits gets no more."""
+        super().stop()
+        self._recorder.datastore.bell.ring()
+
+    def _loop_on_pull(self) -> None:
+        try:
+            while not self._has_been_stopped:
+                newest = self._recorder.max_notification_id() or 0
+                self._pull()
+                self._seen = max(self._seen, newest)
+                while not self._has_been_stopped and not self._recorder.datastore.closed:
+                    if wait_for_event(self._recorder, self._seen, POLL_SECONDS):
+                        break
+                else:
+                    self.stop()
+        except BaseException as error:  # noqa: BLE001  # raised again in the thread that reads
+            if self._thread_error is None:
+                self._thread_error = error
+            self.stop()
