@@ -67,16 +67,13 @@ def sanitise(text: str, limit: int = MAX_MESSAGE) -> str:
     """
     window = max(WINDOW, 4 * limit)
     if len(text) > window:
-        words = text[:window].rsplit(maxsplit=1)
-        text = f"{words[0]} {_ELLIPSIS}" if words else _ELLIPSIS
+        words = text[:window].rsplit(maxsplit=1) or [""]
+        text = f"{words[0]} {_ELLIPSIS}"
     return _settle(text, lambda masked: _keep_beginning(masked, limit))
 
 
 def sanitise_traceback(text: str) -> str:
     """Return a traceback without control characters, paths and secrets. Never raises.
-
-    Args:
-        text: Any string.
 
     Returns:
         The end of the masked text, which names the error, with an ellipsis as its first character
@@ -89,17 +86,16 @@ def sanitise_traceback(text: str) -> str:
         text = text[-WINDOW:]
         # A line break further down is in the part that is kept: there only the broken word goes.
         line_break = text.find("\n", 0, WINDOW - MAX_TRACEBACK)
-        words = text.split(maxsplit=1)
-        rest = text[line_break:] if line_break >= 0 else words[-1] if words else ""
-        text = _ELLIPSIS + rest
+        words = text.split(maxsplit=1) or [""]
+        text = _ELLIPSIS + (text[line_break:] if line_break >= 0 else words[-1])
     return _settle(text, _keep_end)
 
 
 def _settle(text: str, cut: Callable[[str], str]) -> str:
     """Mask and cut until nothing changes, so that a second call finds nothing to do.
 
-    A cut may make a new secret out of what was none (the ``)`` in ``token:***)a=b`` cut before the
-    ``a``). Text that never comes to rest is given up for a bare ellipsis; none is known.
+    A cut may spoil what was harmless: ``src/app`` cut to ``…/app`` looks like an absolute path. Text
+    that never comes to rest is given up for a bare ellipsis; none is known.
     """
     for _ in range(_PASSES):
         result = cut(_mask(text))

@@ -31,6 +31,7 @@ from ..domain.status import RunStatus
 from ..domain.values import RunId, run_key
 from ..projections.ports import Append, Appended, NewEvent, RunStore
 from ..projections.run_view import RunView, fold_view
+from .alerts import Alerts, Failure
 from .clock import Clock
 from .logs import get_logger
 from .retrying import RetryPolicy
@@ -61,22 +62,10 @@ class Receipt:
     """The run as the store has it after this append; None when nothing was appended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A status update that the store did not take, for alerts."""
-
-    run_id: RunId
-    events: tuple[str, ...]
-    """Stored names of what could not be stored, e.g. ``RunCompleted``."""
-    error: Exception
-    kept: bool
-    """True when the events are safe in the spool, should this process die; False when only its memory has them."""
-
-
 class Keeper(Protocol):
     """Where events wait that the store did not take."""
 
-    def keep(self, run_id: RunId, correlation_id: str | None, events: Sequence[NewEvent]) -> bool:
+    def keep(self, run_id: RunId, events: Sequence[NewEvent]) -> bool:
         """Take the events in, in order; True when they are safe from the death of this process."""
         ...
 
@@ -96,14 +85,14 @@ class Journal:
         new_id: Callable[[], str],
         retry: RetryPolicy,
         keeper: Keeper | None = None,
-        on_failure: Callable[[Failure], None] | None = None,
+        alerts: Alerts,
     ) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
         self._retry = retry
         self._keeper = keeper
-        self._on_failure = on_failure
+        self._alerts = alerts
         self._runs = RunCache()
         self._down: tuple[StoreUnavailable, float] | None = None
 
@@ -321,22 +310,13 @@ class Journal:
         entry.unsent.extend(new)
         kept = False
         if self._keeper is not None and new:
-            kept = self._keeper.keep(entry.run_id, _correlation_id(entry, new), new)
+            kept = self._keeper.keep(entry.run_id, new)
             if kept:
                 entry.kept_ids.extend(item.event_id for item in new)
         self._runs.put(key, entry)
         happened = tuple(item.event for item in new)
         names = tuple(event.TOPIC for event in happened)
-        log.error(
-            "lastword.status_update.failed",
-            run_id=entry.run_id,
-            events=names,
-            kept=kept,
-            error=str(error),
-            exc_info=error,
-        )
-        if self._on_failure is not None:
-            self._on_failure(Failure(entry.run_id, names, error, kept))
+        self._alerts.raise_(Failure(entry.run_id, names, error, kept))
         return Receipt(entry.run_id, state.status, happened, stored=False, error=error)
 
     def _entry(self, key: str, run_id: RunId, first: Command) -> tuple[Entry, bool]:

@@ -217,7 +217,7 @@ def _lifted(event_type: type[RunEvent], state: bytes, where: str) -> RunEvent:
     try:
         payload: Any = from_json(state)
         if not isinstance(payload, dict):
-            raise TypeError(f"a JSON object expected, found {type(payload).__name__}")  # noqa: TRY004, TRY301  # becomes StoreCorrupt below
+            raise TypeError(f"a JSON object expected, found {type(payload).__name__}")  # noqa: TRY301  # becomes StoreCorrupt below
         version = payload.pop(_VERSION, 1)
         if isinstance(version, bool) or not isinstance(version, int) or version < 1:
             raise ValueError(f"the version {version!r:.40}")  # noqa: TRY301  # becomes StoreCorrupt below

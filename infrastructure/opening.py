@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from ..domain.errors import InvalidInput
@@ -53,3 +54,24 @@ def open_store(
     from .sqlite import SQLiteStore
 
     return SQLiteStore(path, clock=clock, busy_timeout=busy_timeout)
+
+
+def spool_folder(store_url: str, configured: Path | None) -> Path | None:
+    """Where events wait that this store does not take: beside its file, or in a folder of its own below the configured one.
+
+    None for a store in memory, which ends with the process anyway.
+
+    >>> spool_folder("sqlite:////var/runs.db", None).as_posix()
+    '/var/runs.db.spool'
+    """
+    path = sqlite_path(store_url)
+    if path == ":memory:":
+        return None
+    if configured is not None:
+        return configured / hashlib.sha256(store_url.encode()).hexdigest()[:16]
+    if path is not None:
+        return Path(path + ".spool")
+    from platformdirs import user_state_path
+
+    name = hashlib.sha256(store_url.encode()).hexdigest()[:16]
+    return user_state_path("lastword", appauthor=False) / "spool" / name

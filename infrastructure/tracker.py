@@ -26,18 +26,20 @@ from ..domain.values import Owner, RunId, run_key
 from ..projections.flags import evidence_of
 from ..projections.ports import RunStore
 from ..projections.run_view import RunView
+from .alerts import Alerts, Failure
 from .clock import Clock, now_utc
 from .handle import RunHandle
 from .holding import Holdings
-from .journal import Failure, Journal, Receipt
+from .journal import Journal, Receipt
 from .liveness import this_owner
 from .logs import get_logger
-from .opening import open_store
+from .opening import open_store, spool_folder
 from .outcomes import OutcomeCommand, completed, failed, outcome_of
 from .reading import RunReader, Views
 from .retrying import RetryPolicy
 from .scoped import arun_scope, run_scope, tracked
 from .settings import Settings, load_settings
+from .spool import Spool, SpoolStatus
 from .throttle import ProgressThrottle
 
 log = get_logger("lastword.tracker")
@@ -91,12 +93,19 @@ class RunTracker(RunReader):
             clock=clock,
             start_timeout=self.settings.start_timeout_delta,
         )
-        self._alerts = list(on_alert)
+        folder = spool_folder(self._store.url, self.settings.spool_dir)
+        self._spool = None if folder is None else Spool(folder)
         self._journal = Journal(
-            self._store, clock=clock, new_id=new_event_id, retry=retry, on_failure=self._alert
+            self._store,
+            clock=clock,
+            new_id=new_event_id,
+            retry=retry,
+            keeper=self._spool,
+            alerts=Alerts(on_alert),
         )
         self._throttle = ProgressThrottle(timedelta(seconds=self.settings.progress_interval))
         self._holdings = Holdings(self.beat, self.settings.heartbeat)
+        self._deliver_quietly()
 
     # -- the life of a run
 
@@ -270,6 +279,20 @@ class RunTracker(RunReader):
         """
         return self._store.rebuild(progress)
 
+    def deliver_spool(self) -> int:
+        """Bring what waits in the spool into the store, also what ended processes left behind; returns how many events got in.
+
+        A process that is alive delivers its own. Raises `StoreUnavailable` when the store does not take them; nothing is lost then.
+        """
+        sent = self._journal.send_unsent()
+        if self._spool is not None:
+            sent += self._spool.deliver_abandoned(self._journal.adopt)
+        return sent
+
+    def spool_status(self) -> SpoolStatus:
+        """What waits in the spool of this store, of all processes on this machine."""
+        return SpoolStatus(0, 0, 0) if self._spool is None else self._spool.pending()
+
     def beat(self) -> None:
         """One beat: renew this process's lease while it owns runs, and store what waited long enough.
 
@@ -280,7 +303,7 @@ class RunTracker(RunReader):
             self._store.renew_lease(this_owner(), now)
         for key in self._throttle.due(now):
             self._flush(key)
-        self._journal.send_unsent()
+        self.deliver_spool()
 
     def close(self) -> None:
         """Store what is held, stop the background thread, and let go of the store. Closing twice is harmless."""
@@ -293,7 +316,13 @@ class RunTracker(RunReader):
         except LastwordError as error:
             log.warning("lastword.close.incomplete", error=str(error))
         if unsent := self._journal.unsent():
-            log.critical("lastword.close.unsent", run_ids=unsent)
+            log.critical(
+                "lastword.close.unsent",
+                run_ids=unsent,
+                spool=str(self._spool and self._spool.folder),
+            )
+        if self._spool is not None:
+            self._spool.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -352,12 +381,11 @@ class RunTracker(RunReader):
         except LastwordError as error:
             log.debug("lastword.progress.dropped", run_id=key, error=str(error))
 
-    def _alert(self, failure: Failure) -> None:
-        for callback in self._alerts:
-            try:
-                callback(failure)
-            except Exception:
-                log.error("lastword.alert.callback_failed", run_id=failure.run_id, exc_info=True)
+    def _deliver_quietly(self) -> None:
+        try:
+            self.deliver_spool()
+        except LastwordError as error:
+            log.warning("lastword.spool.still_waiting", error=str(error))
 
 
 def _mapping(value: Mapping[str, Any] | None, what: str) -> dict[str, Any]:

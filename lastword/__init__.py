@@ -38,8 +38,9 @@ from lastword.domain.events import (
 )
 from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo, Owner
+from lastword.infrastructure.alerts import Failure
 from lastword.infrastructure.handle import RunHandle, current_run
-from lastword.infrastructure.journal import Failure, Receipt
+from lastword.infrastructure.journal import Receipt
 from lastword.infrastructure.manager import RunContext, RunManager
 from lastword.infrastructure.reading import RunReader
 from lastword.infrastructure.tracker import RunTracker

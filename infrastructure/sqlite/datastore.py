@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from eventsourcing import persistence
 from eventsourcing.sqlite import SQLiteCursor, SQLiteDatastore
@@ -28,6 +28,9 @@ from .waiting import Bell
 
 _LIVE: weakref.WeakSet[ThreadDatastore] = weakref.WeakSet()
 """Every datastore of this process that is not closed; for the fork hooks."""
+
+_FORKING: list[ThreadDatastore] = []
+"""Those that a fork is holding still."""
 
 
 class _ThreadEnd:
@@ -113,6 +116,15 @@ class ThreadDatastore(SQLiteDatastore):
         self._local.link, self._local.end = link, end
         return link
 
+    def held_link(self) -> Link:
+        """This thread's connection with its lock taken; the caller releases it."""
+        while True:
+            link = self.link()
+            link.lock.acquire()
+            if not link.closed:
+                return link
+            link.lock.release()  # a fork closed it in between
+
     def separate_link(self) -> Link:
         """A connection that belongs to the caller, who closes it. A store in memory has none."""
         assert self.path is not None  # noqa: S101  # the callers ask first
@@ -143,18 +155,19 @@ class ThreadDatastore(SQLiteDatastore):
 
     def fetch(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """All rows of one statement that reads. No lock keeps writers waiting meanwhile."""
-        link = self.link()
-        with link.lock:
-            try:
-                return link.raw.execute(statement, parameters).fetchall()
-            except sqlite3.Error as error:
-                if spoils_connection(error):
-                    self.discard(link)
-                raise
+        link = self.held_link()
+        try:
+            return link.raw.execute(statement, parameters).fetchall()
+        except sqlite3.Error as error:
+            if spoils_connection(error):
+                self.discard(link)
+            raise
+        finally:
+            link.lock.release()
 
     def transaction(self, *, commit: bool, link: Link | None = None) -> Transaction:  # type: ignore[override]  # a context manager, too
         """A transaction on this thread's connection, or on a given one. With `commit` it has the write lock from the start."""
-        return Transaction(self, link or self.link(), commit=commit)
+        return Transaction(self, link, commit=commit)
 
     @contextlib.contextmanager
     def get_connection(self, *, commit: bool) -> Iterator[Link]:  # noqa: ARG002  # the base class's signature
@@ -207,33 +220,40 @@ class Transaction:
 
     __slots__ = ("_commit", "_datastore", "_link")
 
-    def __init__(self, datastore: ThreadDatastore, link: Link, *, commit: bool) -> None:
+    def __init__(self, datastore: ThreadDatastore, link: Link | None, *, commit: bool) -> None:
         self._datastore = datastore
         self._link = link
         self._commit = commit
 
-    @property
-    def link(self) -> Link:
-        """The connection it runs on."""
-        return self._link
-
     def __enter__(self) -> SQLiteCursor:
-        link, datastore = self._link, self._datastore
+        datastore = self._datastore
         if self._commit and not datastore.writing.acquire(timeout=datastore.busy_timeout):
             raise StoreUnavailable(
                 f"{datastore.url}: expected to write within {datastore.busy_timeout:g} s, found other threads of this"
                 " process writing all the time; try again"
             )
-        link.lock.acquire()
+        link = self._link
         try:
-            if link.raw.in_transaction:  # a transaction that an interrupt left behind
+            if link is None:
+                link = self._link = datastore.held_link()
+            else:
+                link.lock.acquire()
+        except BaseException:
+            if self._commit:
+                datastore.writing.release()
+            raise
+        try:
+            if link.busy:
+                raise RuntimeError("a transaction cannot begin inside another one of its thread")
+            if link.raw.in_transaction:  # one that an interrupt left behind
                 link.raw.rollback()
             link.raw.execute("BEGIN IMMEDIATE" if self._commit else "BEGIN")
+            link.busy = True
             return link.cursor()
         except BaseException as error:
-            self._leave(error)
+            self._leave(link, error)
             if isinstance(error, sqlite3.Error):
-                raise _as_library_error(error) from error
+                raise as_library_error(error) from error
             raise
 
     def __exit__(
@@ -242,34 +262,38 @@ class Transaction:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        raw = self._link.raw
+        link = self._link
+        assert link is not None  # noqa: S101  # __enter__ has set it
+        link.busy = False
         try:
             if error is None and self._commit:
-                raw.execute("COMMIT")
+                link.raw.execute("COMMIT")
+                if not link.in_place():
+                    error = gone(self._datastore.url)
             else:
-                raw.rollback()
+                link.raw.rollback()
         except sqlite3.Error as failed:
             error = error or failed
-        self._leave(error)
+        except FileNotFoundError:
+            error = gone(self._datastore.url)
+        self._leave(link, error)
         if isinstance(error, sqlite3.Error):
-            raise _as_library_error(error) from error
+            raise as_library_error(error) from error
+        if error is not None and kind is None:
+            raise error
 
-    def _leave(self, error: BaseException | None) -> None:
-        link, datastore = self._link, self._datastore
-        if link.raw.in_transaction:  # neither committed nor rolled back
+    def _leave(self, link: Link, error: BaseException | None) -> None:
+        if not link.busy and link.raw.in_transaction:  # neither committed nor rolled back
             with contextlib.suppress(sqlite3.Error):
                 link.raw.rollback()
+        if error is not None and spoils_connection(error):
+            self._datastore.discard(link)
         link.lock.release()
         if self._commit:
-            datastore.writing.release()
-        if error is not None and spoils_connection(error):
-            datastore.discard(link)
-
-    def __call__(self) -> Self:
-        return self
+            self._datastore.writing.release()
 
 
-def _as_library_error(error: sqlite3.Error) -> persistence.PersistenceError:
+def as_library_error(error: sqlite3.Error) -> persistence.PersistenceError:
     for kind in type(error).__mro__:
         counterpart = getattr(persistence, kind.__name__, None)
         if counterpart is not None and issubclass(counterpart, persistence.PersistenceError):
@@ -282,14 +306,25 @@ def _retire(link: Link, links: set[Link]) -> None:
     link.close()
 
 
-def _each(hook: str) -> None:
+def _before_fork() -> None:
     for datastore in list(_LIVE):
-        getattr(datastore, hook)()
+        datastore.before_fork()
+        _FORKING.append(datastore)
+
+
+def _after_fork_in_parent() -> None:
+    while _FORKING:
+        _FORKING.pop().after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    while _FORKING:
+        _FORKING.pop().after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=lambda: _each("before_fork"),
-        after_in_parent=lambda: _each("after_fork_in_parent"),
-        after_in_child=lambda: _each("after_fork_in_child"),
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
     )

@@ -36,6 +36,8 @@ class Link(SQLiteConnection):
         self.raw = raw
         self.lock = RLock()
         """Held while the connection is used, so that nobody closes it meanwhile."""
+        self.busy = False
+        """True inside a transaction."""
         self.pid = os.getpid()
         self.path = path
         self.identity = None if path is None else identity_of(path)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.02
 """How long an append of another process may go unnoticed."""
 
-_SLICE_SECONDS = 0.5
-
 
 class Bell:
     """Wakes those who wait in this process."""
@@ -53,7 +51,8 @@ def wait_for_event(recorder: RunRecorder, after: int, timeout: float) -> bool:
     while not datastore.closed:
         bell = datastore.bell
         rung = bell.rung
-        seen = (rung, datastore.fetch("PRAGMA data_version")[0][0])
+        link = datastore.link()  # the counter means something on one connection only
+        seen = (rung, id(link), datastore.fetch("PRAGMA data_version")[0][0])
         if seen != changes:
             changes = seen
             if (recorder.max_notification_id() or 0) > after:

@@ -143,6 +143,9 @@ SECRETS = [
     ('{"dsn":"password=x","b":1}', '{"dsn":"password=***","b":1}'),
     ('"password": "it\\"s here" end', '"password": "***" end'),
     ("password='it''s' end", "password='***' end"),
+    ("{'password': 'it\\'s here', 'a': 1}", "{'password': '***', 'a': 1}"),
+    ("password=abc,user = bob", "password=***,user = bob"),
+    ("password=b'a b', c", "password='***', c"),
     ('password="""a b""" end', 'password="***" end'),
     ("password=b'a b' end", "password='***' end"),
     ("password='never closed\nnext", "password='***\nnext"),
@@ -296,7 +299,13 @@ def test_a_large_limit_reads_more():
 
 
 def test_what_changes_through_the_cut_is_settled():
-    """A cut that brings new things to mask is followed by another look, not by giving up."""
+    """A cut that makes a relative path look absolute is followed by another look, not by giving up."""
+    rest = "z" * (MAX_TRACEBACK - len("…/cccccc ".encode()))
+    assert sanitise_traceback(f"source/cccccc {rest}") == f"…<path> {rest}"
+
+
+def test_the_mark_of_a_cut_is_no_part_of_a_secret():
+    """The ellipsis stays when the cut falls right behind a mask, so that the reader knows of it."""
     assert sanitise("token:5<')'", 10) == "token:***…"
 
 

@@ -358,7 +358,7 @@ def test_what_cannot_be_recorded_is_refused_in_these_words(
 
 def test_an_int_of_5000_digits_in_a_payload_is_refused():
     """Python itself will not write it as text."""
-    with pytest.raises(InvalidInput, match="^result: expected plain JSON, found something else"):
+    with pytest.raises(InvalidInput, match=r"^result: expected plain JSON, found something else"):
         json_of([10**5000], "result")
 
 

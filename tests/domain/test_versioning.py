@@ -39,7 +39,7 @@ def test_each_version_takes_the_steps_that_it_lacks(version: int, expected: dict
 def test_a_newer_shape_is_refused_by_name():
     """An older release must not guess."""
     with pytest.raises(
-        UnsupportedSchema, match="^event Moved: expected schema version 3 or older, found 4,"
+        UnsupportedSchema, match=r"^event Moved: expected schema version 3 or older, found 4,"
     ):
         upcast(Moved, {}, 4)
 

@@ -1,0 +1,198 @@
+"""Computing all rows anew, beside the ones in use, and putting them in place at once.
+
+Runs are folded in order of their key, a few thousand at a time, so that memory stays flat. Writers wait only while such a
+batch is put into the shadow tables, and at the end, when the runs that got events meanwhile are folded again and the
+tables change places.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from typing import Any
+from uuid import uuid4
+
+from ...domain.errors import StoreUnavailable
+from ...domain.values import Owner, to_micros
+from ...projections.run_view import PROJECTION_VERSION, RunView, apply
+from ..mapper import recorded_event
+from .datastore import ThreadDatastore
+from .recorder import SELECT_EVENTS, owner_row
+from .rows import insert_row, row_of
+from .schema import COUNTING, PROJECTION_TABLES, projection
+
+BATCH_EVENTS = 5_000
+"""Events that are folded between two commits."""
+
+STALE_SECONDS = 30
+"""A rebuild that gave no sign for so long is taken to be dead."""
+
+Progress = Callable[[int, int], None]
+
+
+class Rebuild:
+    """One rebuild of one store. Raises `StoreUnavailable` when another process is at it, `StoreCorrupt` for a bad event."""
+
+    def __init__(self, datastore: ThreadDatastore) -> None:
+        self._datastore = datastore
+        self._token = uuid4().hex[:12]
+        self._suffix = f"_{self._token}"
+        self._owner_ids: dict[str, int] = {}
+        self._rows = 0
+
+    def run(self, progress: Progress | None = None) -> int:
+        """Do it; how many rows there are."""
+        total, newest = self._begin()
+        done, last_key = 0, ""
+        while batch := self._batch(last_key, newest):
+            last_key = batch[-1][1]
+            folded = list(_fold(batch))
+            with self._datastore.transaction(commit=True) as cursor:
+                self._still_mine(cursor.sqlite_cursor)
+                self._put(cursor.sqlite_cursor, folded)
+            done += len(batch)
+            if progress is not None:
+                progress(min(done, total), total)
+        with self._datastore.transaction(commit=True) as cursor:
+            raw = cursor.sqlite_cursor
+            self._still_mine(raw)
+            self._catch_up(raw, newest)
+            return self._swap(raw)
+
+    def _begin(self) -> tuple[int, int]:
+        with self._datastore.transaction(commit=True) as cursor:
+            raw = cursor.sqlite_cursor
+            holder = _meta(raw, "rebuild")
+            if holder is not None and _age(holder) < STALE_SECONDS:
+                raise StoreUnavailable(
+                    f"{self._datastore.url}: expected to rebuild alone, found another rebuild at work;"
+                    " wait for its end"
+                )
+            for table in _leftovers(raw):
+                raw.execute(f'DROP TABLE "{table}"')
+            for statement in projection(self._suffix):
+                raw.execute(statement)
+            self._sign(raw)
+            return raw.execute("SELECT count(*), ifnull(max(position), 0) FROM events").fetchone()
+
+    def _batch(self, last_key: str, newest: int) -> list[Any]:
+        """Whole runs behind a key, about `BATCH_EVENTS` events of them."""
+        rows = self._datastore.fetch(
+            f"{SELECT_EVENTS} WHERE originator_id > ? AND position <= ?"
+            " ORDER BY originator_id, originator_version LIMIT ?",
+            (last_key, newest, BATCH_EVENTS),
+        )
+        if len(rows) < BATCH_EVENTS:
+            return rows
+        key = rows[-1][1]  # its events may go on behind the limit
+        rest = self._datastore.fetch(
+            f"{SELECT_EVENTS} WHERE originator_id = ? AND originator_version > ? AND position <= ?"
+            " ORDER BY originator_version",
+            (key, rows[-1][2], newest),
+        )
+        return rows + rest
+
+    def _put(self, raw: sqlite3.Cursor, folded: list[tuple[int, RunView]]) -> None:
+        def owner_id(owner: Owner) -> int:
+            return owner_row(raw, owner, self._owner_ids)
+
+        raw.executemany(
+            insert_row(self._suffix), [row_of(view, number, owner_id) for number, view in folded]
+        )
+        raw.executemany(
+            f"INSERT INTO run_tags{self._suffix} VALUES (?, ?, ?, ?)",
+            [
+                (key, value, to_micros(view.created_at), number)
+                for number, view in folded
+                for key, value in view.tags.items()
+            ],
+        )
+        self._rows += len(folded)
+        self._sign(raw)
+
+    def _catch_up(self, raw: sqlite3.Cursor, newest: int) -> None:
+        """Fold the runs again that got events since the beginning; the write lock is held."""
+        late = raw.execute(
+            "SELECT DISTINCT originator_id FROM events WHERE position > ?", (newest,)
+        ).fetchall()
+        for (key,) in late:
+            row = raw.execute(
+                f"DELETE FROM runs{self._suffix} WHERE run_key = ? RETURNING number", (key,)
+            ).fetchone()
+            if row is not None:
+                self._rows -= 1
+                raw.execute(f"DELETE FROM run_tags{self._suffix} WHERE number = ?", row)
+            rows = raw.execute(
+                f"{SELECT_EVENTS} WHERE originator_id = ? ORDER BY originator_version", (key,)
+            ).fetchall()
+            self._put(raw, list(_fold(rows)))
+
+    def _swap(self, raw: sqlite3.Cursor) -> int:
+        raw.execute(
+            f"INSERT INTO status_counts{self._suffix} SELECT status, 0 FROM status_counts"
+        )
+        raw.execute(
+            f"UPDATE status_counts{self._suffix} AS c SET runs ="
+            f" (SELECT count(*) FROM runs{self._suffix} r WHERE r.status = c.status)"
+        )
+        for table in PROJECTION_TABLES:
+            raw.execute(f"DROP TABLE {table}")
+            raw.execute(f"ALTER TABLE {table}{self._suffix} RENAME TO {table}")
+        for statement in COUNTING:
+            raw.execute(statement)
+        raw.execute("REPLACE INTO meta VALUES ('projection', ?)", (PROJECTION_VERSION,))
+        raw.execute("DELETE FROM meta WHERE key = 'rebuild'")
+        return self._rows
+
+    def _sign(self, raw: sqlite3.Cursor) -> None:
+        raw.execute(
+            "REPLACE INTO meta VALUES ('rebuild', ?)", (f"{self._token} {time.time_ns()}",)
+        )
+
+    def _still_mine(self, raw: sqlite3.Cursor) -> None:
+        holder = _meta(raw, "rebuild")
+        if holder is None or not str(holder).startswith(self._token):
+            raise StoreUnavailable(
+                f"{self._datastore.url}: expected to rebuild alone, found that another rebuild took over;"
+                " wait for its end"
+            )
+
+
+def stored_projection(datastore: ThreadDatastore) -> int | None:
+    """The version of the fold that the rows were made with."""
+    rows = datastore.fetch("SELECT value FROM meta WHERE key = 'projection'")
+    return rows[0][0] if rows else None
+
+
+def _fold(rows: list[Any]) -> Iterator[tuple[int, RunView]]:
+    """The number and the view of each run; the rows are in order of run and version."""
+    for _, events in groupby(rows, key=lambda row: row[1]):
+        view: RunView | None = None
+        number = 0
+        for row in events:
+            if view is None:
+                number = row[0]
+            view = apply(view, recorded_event(row))
+        if view is not None:
+            yield number, view
+
+
+def _leftovers(raw: sqlite3.Cursor) -> list[str]:
+    """Shadow tables of rebuilds that did not come to their end."""
+    names = [name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return [name for name in names if name.startswith(tuple(f"{t}_" for t in PROJECTION_TABLES))]
+
+
+def _meta(raw: sqlite3.Cursor, key: str) -> Any:
+    row = raw.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else row[0]
+
+
+def _age(holder: object) -> float:
+    """Seconds since the rebuild that `_sign` wrote gave a sign."""
+    try:
+        return abs(time.time_ns() - int(str(holder).split()[1])) / 1e9
+    except (IndexError, ValueError):
+        return float(STALE_SECONDS)
