@@ -28,7 +28,7 @@ Text is masked first and cut afterwards, so no cut leaves half a secret.
 import re
 from collections.abc import Callable
 
-__all__ = ["MAX_MESSAGE", "MAX_TRACEBACK", "WINDOW", "sanitise", "sanitise_traceback"]
+__all__ = ["MAX_MESSAGE", "MAX_TRACEBACK", "WINDOW", "mask_secrets", "sanitise", "sanitise_traceback"]
 
 MAX_MESSAGE = 1024
 """Length of a sanitised message, in characters."""
@@ -214,9 +214,15 @@ _ABSOLUTE_PATH = re.compile(
 )
 
 
-def _mask(text: str) -> str:
-    mark = _ELLIPSIS if text.endswith(_ELLIPSIS) else ""  # of a cut: no part of a secret
-    text = _TERMINAL.sub("", text.removesuffix(mark))
+def mask_secrets(text: str) -> str:
+    """Return the text without control characters and secrets; paths stay. Never raises, cuts nothing.
+
+    For what is no error text and needs its paths, such as the arguments of a command.
+
+    >>> mask_secrets("pg_dump --file=/srv/dump.sql postgresql://ann:hunter2@db/runs")
+    'pg_dump --file=/srv/dump.sql postgresql://***@db/runs'
+    """
+    text = _TERMINAL.sub("", text)
     text = _LINE_END.sub("\n", text)
     text = _CONTROL.sub("", text)
     text = _SURROGATE.sub("\ufffd", text)
@@ -224,8 +230,12 @@ def _mask(text: str) -> str:
     text = _URL_CREDENTIALS.sub(f"{_MASK}@", text)
     text = _KEY_VALUE.sub(_mask_value, text)
     text = _OPTION_VALUE.sub(_mask_value, text)
-    text = _BEARER.sub(rf"\1{_MASK}", text)
-    return _ABSOLUTE_PATH.sub(_mask_path, text) + mark
+    return _BEARER.sub(rf"\1{_MASK}", text)
+
+
+def _mask(text: str) -> str:
+    mark = _ELLIPSIS if text.endswith(_ELLIPSIS) else ""  # of a cut: no part of a secret
+    return _ABSOLUTE_PATH.sub(_mask_path, mask_secrets(text.removesuffix(mark))) + mark
 
 
 def _mask_value(match: re.Match[str]) -> str:

@@ -34,6 +34,7 @@ from ..projections.run_view import RunView, fold_view
 from .alerts import Alerts, Failure
 from .clock import Clock
 from .logs import get_logger
+from .outages import OutageWatch
 from .retrying import RetryPolicy
 from .run_cache import Entry, RunCache
 
@@ -86,6 +87,7 @@ class Journal:
         retry: RetryPolicy,
         keeper: Keeper | None = None,
         alerts: Alerts,
+        outages: OutageWatch,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -93,6 +95,7 @@ class Journal:
         self._retry = retry
         self._keeper = keeper
         self._alerts = alerts
+        self._outages = outages
         self._runs = RunCache()
         self._down: tuple[StoreUnavailable, float] | None = None
 
@@ -249,12 +252,15 @@ class Journal:
             correlation_id=_correlation_id(entry, events),
             guard=guard,
         )
+        began = self._clock()
         try:
             appended = self._retry.append(self._store, request, attempts=attempts)
         except StoreUnavailable as error:
+            self._outages.failed(began)
             self._down = (error, monotonic() + _DOWN_SECONDS)
             raise
         self._down = None
+        self._outages.succeeded(began)
         if appended is None:
             return None
         entry.stored = entry.state = _on_top(entry.stored, events)

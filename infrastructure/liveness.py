@@ -69,10 +69,15 @@ def owner_alive(owner: Owner, me: Owner | None = None) -> bool | None:
         return None
 
 
+_AFTER_A_FAULT = 1.0
+"""Seconds to the next beat when one has failed."""
+
+
 class Heartbeat:
     """A thread that calls `beat` every `interval` seconds while it is wanted.
 
-    A beat that raises is logged and the next one comes all the same. A child process after a fork has no thread until
+    A beat that raises is logged, and the next one comes all the same, a second later: whoever depends on the beat should not have to
+    wait for the store and then for the interval. A child process after a fork has no thread until
     it asks for one.
     """
 
@@ -117,11 +122,18 @@ class Heartbeat:
         self._thread = None
 
     def _loop(self, stop: threading.Event) -> None:
-        while not stop.wait(self._interval):
+        wait = self._interval
+        while not stop.wait(wait):
             try:
                 self._beat()
-            except Exception:
-                log.warning("lastword.heartbeat.failed", exc_info=True)
+            except Exception as error:
+                if wait == self._interval:  # once per outage is enough
+                    log.warning("lastword.heartbeat.failed", error=str(error), exc_info=True)
+                wait = min(self._interval, _AFTER_A_FAULT) * 0.999
+            else:
+                if wait != self._interval:
+                    log.info("lastword.heartbeat.resumed")
+                wait = self._interval
 
 
 def _first_line(path: str) -> str | None:

@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 from ..domain.errors import RunNotFound
 from ..domain.events import TERMINAL_TOPICS, RecordedEvent
-from ..domain.status import ACTIVE, RunStatus
+from ..domain.status import ACTIVE, FlagReason, RunStatus
 from ..domain.values import Owner, RunId
 from ..projections.completion import CompletionSignal, signal_of_event
-from ..projections.flags import Flag, Liveness, flag_of
+from ..projections.flags import Liveness, flag_of
 from ..projections.ports import RunStore
 from ..projections.queries import Page, RunQuery, statuses_of
 from ..projections.run_view import RunView
@@ -22,11 +22,13 @@ from .liveness import owner_alive
 
 _FEED_BATCH = 500
 _FOLLOW_WAIT = 1.0
+_OUTAGES_REMEMBERED = timedelta(days=7)
 
 # Inside the class, `list` is the method that lists runs.
 Views: TypeAlias = list[RunView]
 Ids: TypeAlias = list[RunId]
 History: TypeAlias = list[RecordedEvent]
+Outages: TypeAlias = tuple[tuple[datetime, datetime], ...]
 
 
 class RunReader:
@@ -148,15 +150,23 @@ class RunReader:
         """Fold every run's events and compare with its row, field by field; `progress` gets the number of runs done."""
         return verify(self._store.scan(), progress)
 
-    def flag(self, view: RunView, now: datetime) -> Flag | None:
-        """The flag that a view, as read from the store, deserves at this moment."""
-        return self._flagger(now)(view).flag
+    def known_outages(self, now: datetime) -> Outages:
+        """When the store is known to have been away; that time does not count as anybody's silence."""
+        return tuple(self._store.outages(now - _OUTAGES_REMEMBERED))
 
-    def _flagger(self, now: datetime) -> Callable[[RunView], RunView]:
-        """Puts the flag into views; looks each owner up once."""
+    def with_flag(self, view: RunView, now: datetime, outages: Outages) -> RunView:
+        """The view, as read from the store, with the flag it deserves at this moment."""
+        return self._flagger(now, outages)(view)
+
+    def _flagger(
+        self, now: datetime, outages: Outages | None = None
+    ) -> Callable[[RunView], RunView]:
+        """Puts the flag into views; looks each owner up once, and outages only when somebody seems silent."""
         owners: dict[Owner, bool | None] = {}
+        known = outages
 
         def with_flag(view: RunView) -> RunView:
+            nonlocal known
             if view.status.is_terminal:
                 return view
             alive = None
@@ -164,7 +174,10 @@ class RunReader:
                 if view.owner not in owners:
                     owners[view.owner] = owner_alive(view.owner)
                 alive = owners[view.owner]
-            flag = flag_of(view, now, Liveness(alive, self._start_timeout))
+            flag = flag_of(view, now, Liveness(alive, self._start_timeout, known or ()))
+            if flag is not None and flag.reason is FlagReason.SILENT and known is None:
+                known = self.known_outages(now)
+                flag = flag_of(view, now, Liveness(alive, self._start_timeout, known))
             return view if flag is None else view.model_copy(update={"flag": flag})
 
         return with_flag

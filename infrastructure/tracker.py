@@ -16,14 +16,12 @@ from ..domain.commands import (
     CancelRun,
     Command,
     CreateRun,
-    DeclareLost,
     RecordProgress,
     RequestCancellation,
     StartRun,
 )
-from ..domain.errors import InvalidInput, LastwordError
+from ..domain.errors import InvalidInput, LastwordError, StoreUnavailable
 from ..domain.values import Owner, RunId, run_key
-from ..projections.flags import evidence_of
 from ..projections.ports import RunStore
 from ..projections.run_view import RunView
 from .alerts import Alerts, Failure
@@ -34,12 +32,14 @@ from .journal import Journal, Receipt
 from .liveness import this_owner
 from .logs import get_logger
 from .opening import open_store, spool_folder
+from .outages import OutageWatch
 from .outcomes import OutcomeCommand, completed, failed, outcome_of
 from .reading import RunReader, Views
 from .retrying import RetryPolicy
 from .scoped import arun_scope, run_scope, tracked
 from .settings import Settings, load_settings
 from .spool import Spool, SpoolStatus
+from .sweeper import sweep
 from .throttle import ProgressThrottle
 
 log = get_logger("lastword.tracker")
@@ -95,6 +95,9 @@ class RunTracker(RunReader):
         )
         folder = spool_folder(self._store.url, self.settings.spool_dir)
         self._spool = None if folder is None else Spool(folder)
+        self._outages = OutageWatch(
+            self._store, window=timedelta(seconds=2 * self.settings.heartbeat)
+        )
         self._journal = Journal(
             self._store,
             clock=clock,
@@ -102,6 +105,7 @@ class RunTracker(RunReader):
             retry=retry,
             keeper=self._spool,
             alerts=Alerts(on_alert),
+            outages=self._outages,
         )
         self._throttle = ProgressThrottle(timedelta(seconds=self.settings.progress_interval))
         self._holdings = Holdings(self.beat, self.settings.heartbeat)
@@ -269,8 +273,7 @@ class RunTracker(RunReader):
 
         Returns the runs that this call declared lost; of two sweepers at once, one declares each. Raises `StoreUnavailable`.
         """
-        verdicts = (self._declare_lost(view, now) for view in self.flagged(now))
-        return [view for view in verdicts if view is not None]
+        return sweep(self, self._journal, now or self._clock())
 
     def rebuild(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Compute the row of every run anew from its events; returns how many. `progress` gets (events done, events in all).
@@ -300,7 +303,7 @@ class RunTracker(RunReader):
         """
         now = self._clock()
         if self._holdings.any:
-            self._store.renew_lease(this_owner(), now)
+            self._renew_lease(now)
         for key in self._throttle.due(now):
             self._flush(key)
         self.deliver_spool()
@@ -354,23 +357,13 @@ class RunTracker(RunReader):
             self._holdings.keep_beating()  # the beat tries again
         return receipt
 
-    def _declare_lost(self, view: RunView, now: datetime | None) -> RunView | None:
-        flag = view.flag
-        if flag is None:
-            return None
-        moment = now or self._clock()
-        receipt = self._journal.execute(
-            view.run_id,
-            DeclareLost(flag=flag.reason, evidence=evidence_of(view, flag), now=moment),
-            guard=lambda current: self.flag(current, moment) is not None,
-            strict=True,
-        )
-        if not receipt.events:
-            return None
-        log.warning(
-            "lastword.run.lost", run_id=view.run_id, flag=flag.reason.value, detail=flag.detail
-        )
-        return receipt.view
+    def _renew_lease(self, now: datetime) -> None:
+        try:
+            self._store.renew_lease(this_owner(), now)
+        except StoreUnavailable:
+            self._outages.failed(now)
+            raise
+        self._outages.succeeded(self._clock())
 
     def _flush(self, key: str) -> None:
         held = self._throttle.take(key)

@@ -48,6 +48,8 @@ class Liveness:
     """Whether the owning process exists; None when it cannot be told from here (another host, no owner)."""
     start_timeout: timedelta | None = None
     """How long a run may be pending; None: as long as it likes."""
+    outages: tuple[tuple[datetime, datetime], ...] = ()
+    """When the store could not be reached, as (from, to), without overlaps: no owner could renew its lease then."""
 
 
 def flag_of(view: RunView, now: datetime, liveness: Liveness | None = None) -> Flag | None:
@@ -61,7 +63,9 @@ def flag_of(view: RunView, now: datetime, liveness: Liveness | None = None) -> F
             return _overdue(view, now) or _never_started(view, now, liveness.start_timeout)
         case RunStatus.RUNNING:
             return (
-                _owner_gone(view, liveness.owner_alive) or _silent(view, now) or _overdue(view, now)
+                _owner_gone(view, liveness.owner_alive)
+                or _silent(view, now, liveness.outages)
+                or _overdue(view, now)
             )
         case RunStatus.COMPLETED | RunStatus.FAILED | RunStatus.CANCELLED:
             return None
@@ -89,16 +93,23 @@ def _owner_gone(view: RunView, owner_alive: bool | None) -> Flag | None:
     )
 
 
-def _silent(view: RunView, now: datetime) -> Flag | None:
+def _silent(
+    view: RunView, now: datetime, outages: tuple[tuple[datetime, datetime], ...]
+) -> Flag | None:
     seen = _last_sign(view)
     lease = timedelta(seconds=min(_LONGEST_LEASE_SECONDS, view.lease_seconds))
-    if now - seen <= lease:
+    excused = sum(
+        (max(timedelta(0), min(until, now) - max(since, seen)) for since, until in outages),
+        timedelta(0),
+    )
+    if now - seen - excused <= lease:
         return None
     who = "its owner" if view.owner is None else f"pid {view.owner.pid} on {view.owner.host}"
+    away = f" (the store was away for {_seconds(excused)} of it)" if excused else ""
     return Flag(
         reason=FlagReason.SILENT,
-        since=seen + lease,
-        detail=f"{who} was last heard of {_seconds(now - seen)} ago; its lease is {_seconds(lease)}",
+        since=seen + excused + lease,
+        detail=f"{who} was last heard of {_seconds(now - seen)} ago{away}; its lease is {_seconds(lease)}",
     )
 
 

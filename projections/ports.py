@@ -131,6 +131,14 @@ class RunStore(Protocol):
         """Forget the lease of an owner that has no active run left."""
         ...
 
+    def record_outage(self, since: datetime, until: datetime) -> None:
+        """Write down that the store could not be reached in this time; overlapping ones become one."""
+        ...
+
+    def outages(self, since: datetime) -> list[tuple[datetime, datetime]]:
+        """The known outages that ended after this moment, oldest first, without overlaps."""
+        ...
+
     def rebuild(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Compute every row anew from the events and put the new rows in place at once; how many there are.
 

@@ -92,7 +92,9 @@ class Given:
         """Bring an event that was decided elsewhere and waited in a spool."""
         return self._then(event, lambda state: reconcile(event, state))
 
-    def _then(self, asked: object, rule: Callable[[RunState], tuple[RunEvent, ...]]) -> Then:
+    def _then(
+        self, asked: Command | RunEvent, rule: Callable[[RunState], tuple[RunEvent, ...]]
+    ) -> Then:
         state = fold(self.run_id, self.history)
         try:
             return Then(self.run_id, self.history, asked, rule(state), None)
@@ -106,7 +108,7 @@ class Then:
 
     run_id: RunId
     history: tuple[RunEvent, ...]
-    asked: object
+    asked: Command | RunEvent
     found: tuple[RunEvent, ...]
     error: LastwordError | None
 
@@ -165,14 +167,14 @@ def _listed(events: Iterable[RunEvent]) -> list[str]:
     return [_described(event) for event in events] or ["(nothing)"]
 
 
-def _described(thing: object) -> str:
+def _described(thing: Command | RunEvent) -> str:
     """The event or command with the fields that differ from their defaults."""
     if isinstance(thing, RunEvent):
         said = [(name, value) for name, value in thing if not _is_default(thing, name, value)]
     else:
         said = [
             (item.name, getattr(thing, item.name))
-            for item in fields(thing)  # pyright: ignore[reportArgumentType]  # every command is a dataclass
+            for item in fields(thing)
             if getattr(thing, item.name)
             != (item.default_factory() if item.default_factory is not MISSING else item.default)
         ]

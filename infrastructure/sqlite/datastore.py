@@ -170,13 +170,15 @@ class ThreadDatastore(SQLiteDatastore):
         return Transaction(self, link, commit=commit)
 
     @contextlib.contextmanager
-    def get_connection(self, *, commit: bool) -> Iterator[Link]:  # noqa: ARG002  # the base class's signature
+    def get_connection(self, *, commit: bool) -> Iterator[Link]:  # the base class's signature
         """This thread's connection."""
         yield self.link()
 
     def close(self) -> None:
         """Close all connections, whichever thread they belong to."""
-        if getattr(self, "closed", True):  # also when __init__ failed: the base class calls this from __del__
+        if getattr(
+            self, "closed", True
+        ):  # also when __init__ failed: the base class calls this from __del__
             return
         self.closed = True
         self.bell.ring()
@@ -225,6 +227,12 @@ class Transaction:
         self._link = link
         self._commit = commit
 
+    @property
+    def link(self) -> Link:
+        """The connection it runs on, once it has begun."""
+        assert self._link is not None  # noqa: S101  # __enter__ has set it
+        return self._link
+
     def __enter__(self) -> SQLiteCursor:
         datastore = self._datastore
         if self._commit and not datastore.writing.acquire(timeout=datastore.busy_timeout):
@@ -243,8 +251,7 @@ class Transaction:
                 datastore.writing.release()
             raise
         try:
-            if link.busy:
-                raise RuntimeError("a transaction cannot begin inside another one of its thread")
+            link.check_idle()
             if link.raw.in_transaction:  # one that an interrupt left behind
                 link.raw.rollback()
             link.raw.execute("BEGIN IMMEDIATE" if self._commit else "BEGIN")
@@ -262,8 +269,7 @@ class Transaction:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        link = self._link
-        assert link is not None  # noqa: S101  # __enter__ has set it
+        link = self.link
         link.busy = False
         try:
             if error is None and self._commit:

@@ -1,9 +1,9 @@
 """What SQLite's errors mean to callers; the one place where they are translated.
 
-    locked, busy, I/O error, disk full, out of memory      StoreUnavailable, worth another try in a moment
-    read-only, cannot open, no permission, closed          StoreUnavailable, not worth another try as it is
-    not a database, damaged, tables missing                StoreCorrupt
-    a number or a text that SQLite cannot hold             InvalidInput
+locked, busy, I/O error, disk full, out of memory      StoreUnavailable, worth another try in a moment
+read-only, cannot open, no permission, closed          StoreUnavailable, not worth another try as it is
+not a database, damaged, tables missing                StoreCorrupt
+a number or a text that SQLite cannot hold             InvalidInput
 """
 
 from __future__ import annotations
@@ -37,8 +37,14 @@ _REMEDY = {
     sqlite3.SQLITE_IOERR: "check its disk or its mount and try again",
 }
 _REFUSED = {
-    sqlite3.SQLITE_READONLY: ("it can only be read", "give this user write permission for it and its folder"),
-    sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "check that it and its folder exist and may be written"),
+    sqlite3.SQLITE_READONLY: (
+        "it can only be read",
+        "give this user write permission for it and its folder",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "it cannot be opened",
+        "check that it and its folder exist and may be written",
+    ),
     sqlite3.SQLITE_PERM: ("access was denied", "give this user permission for it and its folder"),
     sqlite3.SQLITE_AUTH: ("access was denied", "give this user permission for it and its folder"),
 }
@@ -141,7 +147,13 @@ def translated(
     def guarded(self: HasUrl, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(self, *args, **kwargs)
-        except (sqlite3.Error, PersistenceError, OSError, OverflowError, UnicodeEncodeError) as error:
+        except (
+            sqlite3.Error,
+            PersistenceError,
+            OSError,
+            OverflowError,
+            UnicodeEncodeError,
+        ) as error:
             raise translate(error, self.url) from driver_error(error)
 
     return guarded

@@ -48,6 +48,11 @@ class Link(SQLiteConnection):
         """Whether its file is still the one under the path. Raises `FileNotFoundError` when nothing is there."""
         return self.path is None or identity_of(self.path) == self.identity
 
+    def check_idle(self) -> None:
+        """Refuse a transaction inside a transaction."""
+        if self.busy:
+            raise RuntimeError("a transaction cannot begin inside another one of its thread")
+
     def _close(self) -> None:
         if self.pid != os.getpid():
             INHERITED.append(self)
@@ -86,11 +91,12 @@ def open_link(path: Path, url: str, *, busy_timeout: float) -> Link:
             raw.execute(pragma)
         check_ours(raw, url)
         link = Link(raw, path)
-        if link.identity != before:
-            raise gone(url)
     except BaseException:
         raw.close()
         raise
+    if link.identity != before:
+        link.close()
+        raise gone(url)
     return link
 
 

@@ -8,9 +8,38 @@ MOUNTS = Path("/proc/mounts")
 """Where Linux lists what is mounted; missing on other systems."""
 
 NETWORKED = frozenset(
-    {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "ncpfs", "afs", "9p", "ceph", "glusterfs"}
-    | {"lustre", "beegfs", "gpfs", "davfs", "fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.glusterfs"}
-    | {"fuse.ceph", "fuse.davfs2", "fuse.gcsfuse", "fuse.blobfuse2", "fuse.mount-s3", "fuse.juicefs"}
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "ncpfs",
+        "afs",
+        "9p",
+        "ceph",
+        "glusterfs",
+    }
+    | {
+        "lustre",
+        "beegfs",
+        "gpfs",
+        "davfs",
+        "fuse.sshfs",
+        "fuse.s3fs",
+        "fuse.rclone",
+        "fuse.glusterfs",
+    }
+    | {
+        "fuse.ceph",
+        "fuse.davfs2",
+        "fuse.gcsfuse",
+        "fuse.blobfuse2",
+        "fuse.mount-s3",
+        "fuse.juicefs",
+    }
 )
 """Types of file systems that another machine may have mounted too."""
 

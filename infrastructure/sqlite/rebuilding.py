@@ -5,6 +5,7 @@ batch is put into the shadow tables, and at the end, when the runs that got even
 tables change places.
 """
 
+# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 import sqlite3
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any
 from uuid import uuid4
+
+import structlog
 
 from ...domain.errors import StoreUnavailable
 from ...domain.values import Owner, to_micros
@@ -29,7 +32,16 @@ BATCH_EVENTS = 5_000
 STALE_SECONDS = 30
 """A rebuild that gave no sign for so long is taken to be dead."""
 
+_PATIENCE_SECONDS = 600
+_POLL_SECONDS = 0.1
+
+log = structlog.get_logger()
+
 Progress = Callable[[int, int], None]
+
+
+class RebuildingError(StoreUnavailable):
+    """Another rebuild of the store is at work."""
 
 
 class Rebuild:
@@ -66,7 +78,7 @@ class Rebuild:
             raw = cursor.sqlite_cursor
             holder = _meta(raw, "rebuild")
             if holder is not None and _age(holder) < STALE_SECONDS:
-                raise StoreUnavailable(
+                raise RebuildingError(
                     f"{self._datastore.url}: expected to rebuild alone, found another rebuild at work;"
                     " wait for its end"
                 )
@@ -130,9 +142,7 @@ class Rebuild:
             self._put(raw, list(_fold(rows)))
 
     def _swap(self, raw: sqlite3.Cursor) -> int:
-        raw.execute(
-            f"INSERT INTO status_counts{self._suffix} SELECT status, 0 FROM status_counts"
-        )
+        raw.execute(f"INSERT INTO status_counts{self._suffix} SELECT status, 0 FROM status_counts")
         raw.execute(
             f"UPDATE status_counts{self._suffix} AS c SET runs ="
             f" (SELECT count(*) FROM runs{self._suffix} r WHERE r.status = c.status)"
@@ -147,16 +157,34 @@ class Rebuild:
         return self._rows
 
     def _sign(self, raw: sqlite3.Cursor) -> None:
-        raw.execute(
-            "REPLACE INTO meta VALUES ('rebuild', ?)", (f"{self._token} {time.time_ns()}",)
-        )
+        raw.execute("REPLACE INTO meta VALUES ('rebuild', ?)", (f"{self._token} {time.time_ns()}",))
 
     def _still_mine(self, raw: sqlite3.Cursor) -> None:
         holder = _meta(raw, "rebuild")
         if holder is None or not str(holder).startswith(self._token):
-            raise StoreUnavailable(
+            raise RebuildingError(
                 f"{self._datastore.url}: expected to rebuild alone, found that another rebuild took over;"
                 " wait for its end"
+            )
+
+
+def rebuild_if_outdated(datastore: ThreadDatastore) -> None:
+    """Compute the rows anew when another version of the fold made them; waits for another process that does it already."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while (found := stored_projection(datastore)) != PROJECTION_VERSION:
+        try:
+            rows = Rebuild(datastore).run()
+        except StoreUnavailable as error:
+            if not isinstance(error, RebuildingError) or time.monotonic() > until:
+                raise
+            time.sleep(_POLL_SECONDS)
+        else:
+            log.info(
+                "lastword.store.rebuilt",
+                url=datastore.url,
+                rows=rows,
+                found=found,
+                expected=PROJECTION_VERSION,
             )
 
 

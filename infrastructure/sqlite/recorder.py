@@ -1,5 +1,6 @@
 """Events and rows in one transaction: the eventsourcing library's recorder, with the projection written inside it."""
 
+# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 import sqlite3
@@ -25,7 +26,6 @@ from ...projections.ports import Append
 from ...projections.run_view import RunView, apply
 from ..mapper import EVENT_COLUMNS, StoredRunEvent
 from .datastore import ThreadDatastore
-from .links import Link
 from .rows import INSERT_ROW, SELECT_VIEW, changes, id_of, owner_text, row_of, view_of
 from .waiting import PollingSubscription
 
@@ -41,7 +41,7 @@ RETURNING position, recorded_at
 """
 _INSERT_TAG = "INSERT INTO run_tags (key, value, created_at, number) VALUES (?, ?, ?, ?)"
 
-SELECT_EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events "  # noqa: S608  # names of columns only
+SELECT_EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events "
 """Rows for `mapper.recorded_event`."""
 
 
@@ -54,11 +54,11 @@ class Projection:
     """What goes into the rows in the transaction of the events, and what came of it."""
 
     append: Append
-    link: Link
-    """The connection that the transaction runs on."""
     view: RunView | None = None
     """The view with the events applied; None until they are written."""
     events: list[RecordedEvent] = field(default_factory=list[RecordedEvent])
+    owner_ids: dict[str, int] = field(default_factory=dict[str, int])
+    """Owners that the connection knows already."""
 
 
 class RunRecorder(SQLiteApplicationRecorder):
@@ -85,10 +85,13 @@ class RunRecorder(SQLiteApplicationRecorder):
         """Write all of the events or none. Raises the library's `IntegrityError` for a version that is taken.
 
         With `projection` the run's row is written, too; then `VersionConflict` and `RunAlreadyActive` are raised instead.
+        `link` is a connection to use instead of the thread's own.
         """
-        projection: Projection | None = kwargs.get("projection")
-        link = None if projection is None else projection.link
-        with self.datastore.transaction(commit=True, link=link) as cursor:
+        transaction = self.datastore.transaction(commit=True, link=kwargs.pop("link", None))
+        with transaction as cursor:
+            projection: Projection | None = kwargs.get("projection")
+            if projection is not None:
+                projection.owner_ids = transaction.link.owner_ids
             positions = self._insert_events(cursor, stored_events, **kwargs)
         self.datastore.bell.ring()
         return positions
@@ -264,7 +267,7 @@ def _write_row(
     append = projection.append
 
     def owner_id(owner: Owner) -> int:
-        return owner_row(cursor, owner, projection.link.owner_ids)
+        return owner_row(cursor, owner, projection.owner_ids)
 
     if append.view is None:
         number = positions[0]
@@ -295,9 +298,7 @@ def owner_row(cursor: sqlite3.Cursor, owner: Owner, known: dict[str, int]) -> in
     if found is not None:
         known[text] = found[0]
         return found[0]
-    cursor.execute(
-        "INSERT INTO owners (key, owner) VALUES (?, ?) RETURNING id", (owner.key, text)
-    )
+    cursor.execute("INSERT INTO owners (key, owner) VALUES (?, ?) RETURNING id", (owner.key, text))
     return cursor.fetchone()[0]
 
 
@@ -359,4 +360,3 @@ def _conflict(
         f"run {append.run_id}: expected to append, found that the store refused it ({message}); try again",
         transient=False,
     )
-

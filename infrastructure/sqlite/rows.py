@@ -1,5 +1,6 @@
 """A run's view to a row of the table `runs` and back."""
 
+# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -54,13 +55,13 @@ SELECT_VIEW = f"""
 SELECT {", ".join("o.owner" if column == "owner" else f"r.{column}" for column in ROW_COLUMNS)},
     CASE r.status WHEN 'running' THEN l.renewed_at END
 FROM runs r LEFT JOIN owners o ON o.id = r.owner LEFT JOIN leases l ON l.owner = o.key
-"""  # noqa: S608  # names of columns only
+"""
 """Rows for `view_of`; a WHERE or ORDER BY goes behind it. `r` is the run."""
 
 SELECT_BARE_VIEW = f"""
 SELECT {", ".join("o.owner" if column == "owner" else f"r.{column}" for column in ROW_COLUMNS)}, NULL
 FROM runs r LEFT JOIN owners o ON o.id = r.owner
-"""  # noqa: S608  # names of columns only
+"""
 """The same without the lease."""
 
 _TIMES = (
@@ -111,10 +112,9 @@ _ENCODERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-
 def insert_row(suffix: str = "") -> str:
     """The statement that takes what `row_of` gives."""
-    return f"INSERT INTO runs{suffix} ({', '.join(ROW_COLUMNS)}) VALUES ({', '.join('?' * len(ROW_COLUMNS))})"  # noqa: S608  # names of columns only
+    return f"INSERT INTO runs{suffix} ({', '.join(ROW_COLUMNS)}) VALUES ({', '.join('?' * len(ROW_COLUMNS))})"
 
 
 INSERT_ROW = insert_row()
@@ -138,10 +138,8 @@ def row_of(view: RunView, number: int, owner_id: OwnerId) -> list[Any]:
     """The view as the values of `ROW_COLUMNS`."""
     fields = view.__dict__
     run_key, int_id = key_of(view.run_id)
-    row: list[Any] = [number, run_key, int_id]
-    for column in VIEW_COLUMNS:
-        row.append(_encoded(column, fields[column], owner_id))
-    return row
+    values = [_encoded(column, fields[column], owner_id) for column in VIEW_COLUMNS]
+    return [number, run_key, int_id, *values]
 
 
 def changes(old: RunView, new: RunView, owner_id: OwnerId) -> tuple[str, list[Any]]:
@@ -153,7 +151,7 @@ def changes(old: RunView, new: RunView, owner_id: OwnerId) -> tuple[str, list[An
 
 @lru_cache(maxsize=256)
 def _update(columns: tuple[str, ...]) -> str:
-    return f"UPDATE runs SET {', '.join(f'{column} = ?' for column in columns)} WHERE run_key = ? AND version = ?"  # noqa: S608  # names of columns only
+    return f"UPDATE runs SET {', '.join(f'{column} = ?' for column in columns)} WHERE run_key = ? AND version = ?"
 
 
 def _encoded(column: str, value: Any, owner_id: OwnerId) -> Any:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -24,7 +23,7 @@ _INT_ID = 2
 _EVENT_INT_ID = 10
 
 
-def scan(datastore: ThreadDatastore) -> Iterator[ScannedRun]:
+def scan(datastore: ThreadDatastore) -> Generator[ScannedRun]:
     """Every run with its events and its row, in order of the key; also rows without events.
 
     What cannot be decoded becomes a problem of its run. The snapshot lives on a connection of its own until the iterator ends or is
@@ -90,14 +89,13 @@ def _scanned(events: Sequence[Row], row: Row | None) -> ScannedRun:
         except StoreCorrupt as error:
             problems.append(str(error))
     key, int_id = (
-        (events[0][_KEY], events[0][_EVENT_INT_ID]) if events else (row[_KEY], row[_INT_ID])
-    ) if events or row else ("", None)
+        ((events[0][_KEY], events[0][_EVENT_INT_ID]) if events else (row[_KEY], row[_INT_ID]))
+        if events or row
+        else ("", None)
+    )
     try:
         run_id = id_of(key, int_id)
     except ValueError:
         run_id = str(key)
         problems.append(f"run {key}: expected an id of digits, found another text")
     return ScannedRun(run_id, tuple(decoded), view, tuple(problems))
-
-
-Snapshot = sqlite3.Connection

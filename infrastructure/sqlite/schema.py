@@ -46,6 +46,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
             renewed_at INTEGER NOT NULL
         ) WITHOUT ROWID
         """,
+        "CREATE TABLE outages (since INTEGER PRIMARY KEY, until INTEGER NOT NULL)",
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
     ),
 )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,15 +16,16 @@ from ...domain.status import RunStatus
 from ...domain.values import Owner, RunId, run_key, to_micros, utc
 from ...projections.ports import Append, Appended, ScannedRun
 from ...projections.queries import Cursor, Page, RunQuery
-from ...projections.run_view import PROJECTION_VERSION, RunView
+from ...projections.run_view import RunView
 from ..clock import now_utc
 from ..mapper import EventMapper, recorded_event
 from . import queries
 from .datastore import ThreadDatastore
-from .faults import translate, translated
+from .faults import translated
 from .network import mounts, network_filesystem
-from .opening import prepare_file, prepare_memory
-from .rebuilding import Rebuild, stored_projection
+from .outages import outages, record_outage
+from .preparing import Preparation, prepare_memory
+from .rebuilding import Rebuild, rebuild_if_outdated
 from .recorder import (
     SELECT_EVENTS,
     GuardRefusedError,
@@ -42,7 +41,7 @@ log = structlog.get_logger()
 MEMORY = ":memory:"
 
 _ACTIVE_BATCH = 500
-_REBUILD_PATIENCE = 600.0
+_KEPT_BATCH = 200
 
 
 class SQLiteStore:
@@ -73,7 +72,7 @@ class SQLiteStore:
         else:
             file = Path(os.path.abspath(path))  # noqa: PTH100  # Path.absolute keeps ".."
             self._url = f"sqlite:///{file}"
-            prepare_file(file, self._url, busy_timeout)
+            Preparation(file, self._url, busy_timeout).run()
             self._datastore = ThreadDatastore(file, self._url, busy_timeout=busy_timeout)
         self._recorder = RunRecorder(self._datastore, clock)
         try:
@@ -91,6 +90,180 @@ class SQLiteStore:
         kind = network_filesystem(os.path.realpath(path), mounts())
         if kind is not None:
             log.warning("lastword.store.network_filesystem", url=self._url, filesystem=kind)
-        until = time.monotonic() + _REBUILD_PATIENCE
-        while stored_projection(self._datastore) != PROJECTION_VERSION:
-            ...
+        rebuild_if_outdated(self._datastore)
+
+    @property
+    def url(self) -> str:
+        """``sqlite:///`` and the absolute path."""
+        return self._url
+
+    @property
+    def recorder(self) -> RunRecorder:
+        """The eventsourcing library's view of the log."""
+        return self._recorder
+
+    @translated
+    def append(self, append: Append, *, fresh: bool = False) -> Appended | None:
+        """See `RunStore.append`."""
+        run_id = append.run_id if append.view is None else append.view.run_id
+        key = run_key(append.run_id)
+        version = 0 if append.view is None else append.view.version
+        if not append.events or version != append.expected_version:
+            raise InvalidInput(
+                f"run {key}: expected events and the view of version {append.expected_version},"
+                f" found {len(append.events)} events and a view of version {version}; read the run again"
+            )
+        stored = [
+            self._mapper.stored(
+                new, run_id, append.expected_version + number, append.correlation_id
+            )
+            for number, new in enumerate(append.events, 1)
+        ]
+        projection = Projection(append)
+        link = None
+        if fresh and not self._datastore.in_memory:
+            link = self._datastore.separate_link()
+        try:
+            self._recorder.insert_events(stored, projection=projection, link=link)
+        except GuardRefusedError:
+            return None
+        finally:
+            if link is not None:
+                link.close()
+        return Appended(tuple(projection.events), cast("RunView", projection.view))
+
+    @translated
+    def read_run(self, run_id: RunId) -> list[RecordedEvent]:
+        """See `RunStore.read_run`."""
+        rows = self._datastore.fetch(
+            f"{SELECT_EVENTS} WHERE originator_id = ? ORDER BY originator_version",
+            (run_key(run_id),),
+        )
+        return [recorded_event(row) for row in rows]
+
+    @translated
+    def read(self, after: int, limit: int, topics: Sequence[str] = ()) -> list[RecordedEvent]:
+        """See `RunStore.read`."""
+        if limit < 1:
+            return []
+        rows = self._datastore.fetch(*queries.feed(SELECT_EVENTS, after, limit, topics))
+        return [recorded_event(row) for row in rows]
+
+    @translated
+    def last_position(self) -> int:
+        """See `RunStore.last_position`."""
+        return self._recorder.max_notification_id() or 0
+
+    @translated
+    def wait(self, after: int, timeout: float) -> bool:
+        """See `RunStore.wait`. Appends of other processes are noticed within 20 ms."""
+        return wait_for_event(self._recorder, after, timeout)
+
+    @translated
+    def view(self, run_id: RunId) -> RunView | None:
+        """See `RunStore.view`."""
+        rows = self._datastore.fetch(f"{SELECT_VIEW} WHERE r.run_key = ?", (run_key(run_id),))
+        return view_of(rows[0]) if rows else None
+
+    @translated
+    def query(
+        self, query: RunQuery, keep: Callable[[RunView], bool] | None = None
+    ) -> Page[RunView]:
+        """See `RunStore.query`."""
+        found: list[RunView] = []
+        after = last = query.after
+        size = query.limit + 1 if keep is None else max(query.limit + 1, _KEPT_BATCH)
+        while statement := queries.page(query, after, size):
+            rows = self._datastore.fetch(*statement)
+            for row in rows:
+                view = view_of(row)
+                if keep is not None and not keep(view):
+                    continue
+                if len(found) == query.limit:
+                    return Page(tuple(found), last.encode() if last else None)
+                found.append(view)
+                last = queries.position_of(row)
+            if len(rows) < size:
+                break
+            after = queries.position_of(rows[-1])
+        return Page(tuple(found))
+
+    def active(self) -> Iterator[RunView]:
+        """See `RunStore.active`. Read in batches: a run that ends meanwhile may be missing."""
+        after: Cursor | None = None
+        while rows := self._active_after(after):
+            for row in rows:
+                yield view_of(row)
+            if len(rows) < _ACTIVE_BATCH:
+                break
+            after = queries.position_of(rows[-1])
+
+    @translated
+    def _active_after(self, after: Cursor | None) -> list[Sequence[object]]:
+        return self._datastore.fetch(*queries.active(after, _ACTIVE_BATCH))
+
+    @translated
+    def find(self, fragment: str, limit: int = 10) -> list[RunId]:
+        """See `RunStore.find`."""
+        if not fragment or limit < 1:
+            return []
+        found = self._datastore.fetch(*queries.begins_with(fragment, limit))
+        if found and found[0][0] == fragment:
+            return [id_of(*found[0])]
+        if len(found) < limit:
+            found += self._datastore.fetch(*queries.ends_with(fragment, limit - len(found)))
+        return [id_of(*row) for row in found]
+
+    @translated
+    def counts(self) -> dict[RunStatus, int]:
+        """See `RunStore.counts`."""
+        counted = dict(self._datastore.fetch("SELECT status, runs FROM status_counts"))
+        return {status: counted.get(status.value, 0) for status in RunStatus}
+
+    @translated
+    def renew_lease(self, owner: Owner, now: datetime) -> None:
+        """See `RunStore.renew_lease`."""
+        with self._datastore.transaction(commit=True) as cursor:
+            cursor.execute(
+                "INSERT INTO leases (owner, host, pid, renewed_at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (owner) DO UPDATE SET renewed_at = max(renewed_at, excluded.renewed_at)",
+                (owner.key, owner.host, owner.pid, to_micros(utc(now))),
+            )
+
+    @translated
+    def end_lease(self, owner: Owner) -> None:
+        """See `RunStore.end_lease`."""
+        with self._datastore.transaction(commit=True) as cursor:
+            cursor.execute("DELETE FROM leases WHERE owner = ?", (owner.key,))
+
+    @translated
+    def record_outage(self, since: datetime, until: datetime) -> None:
+        """See `RunStore.record_outage`."""
+        record_outage(self._datastore, since, until)
+
+    @translated
+    def outages(self, since: datetime) -> list[tuple[datetime, datetime]]:
+        """See `RunStore.outages`."""
+        return outages(self._datastore, since)
+
+    @translated
+    def rebuild(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """See `RunStore.rebuild`. Raises `StoreUnavailable` while another rebuild is at work."""
+        return Rebuild(self._datastore).run(progress)
+
+    def scan(self) -> Iterator[ScannedRun]:
+        """See `RunStore.scan`."""
+        found = scan(self._datastore)
+        try:
+            while (run := self._next(found)) is not None:
+                yield run
+        finally:
+            found.close()
+
+    @translated
+    def _next(self, found: Iterator[ScannedRun]) -> ScannedRun | None:
+        return next(found, None)
+
+    def close(self) -> None:
+        """See `RunStore.close`."""
+        self._datastore.close()

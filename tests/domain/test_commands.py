@@ -69,11 +69,15 @@ CREATIONS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+def _with_a_name(facts: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "import", **facts}
+
+
 @pytest.mark.parametrize(("facts", "message"), CREATIONS, ids=shown)
 def test_a_creation_with_bad_facts_is_refused(facts: dict[str, Any], message: str):
     """Nothing is written, and the message says which fact it was."""
     with pytest.raises(InvalidInput) as caught:
-        CreateRun(**({"name": "import"} | facts))
+        CreateRun(**_with_a_name(facts))
     assert str(caught.value).startswith(message)
 
 

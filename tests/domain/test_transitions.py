@@ -270,7 +270,7 @@ def test_true_and_one_are_other_params():
 def test_the_order_of_keys_is_no_difference():
     """An object is the same in any order of its keys."""
     created = RunCreated(name="import", params={"a": 1, "b": [2, {"c": 3, "d": 4}]})
-    again = CreateRun(name="import", params={"b": (2, {"d": 4, "c": 3}), "a": 1})
+    again = CreateRun(name="import", params={"b": [2, {"d": 4, "c": 3}], "a": 1})
     given(created).when(again).then_nothing()
 
 

@@ -114,6 +114,62 @@ def test_a_clock_behind_the_last_beat_is_no_reason():
     assert flag_of(beaten(running(), FAR), START) is None
 
 
+OUTAGE = (START + timedelta(minutes=2), START + timedelta(minutes=12))
+
+
+def test_time_in_which_the_store_was_away_is_not_silence():
+    """Nobody could have beaten; the rest of the lease runs on afterwards."""
+    seen = START + timedelta(minutes=2) - timedelta(seconds=20)
+    away = Liveness(outages=(OUTAGE,))
+    due = OUTAGE[1] + timedelta(seconds=40)
+    assert "silent" == reason(flag_of(beaten(running(), seen), due))
+    assert flag_of(beaten(running(), seen), due, away) is None
+    assert flag_of(beaten(running(), seen), due + TICK, away) == Flag(
+        reason=FlagReason.SILENT,
+        since=due,
+        detail="pid 100 on host-1 was last heard of 660 s ago (the store was away for 600 s of it);"
+        " its lease is 60 s",
+    )
+
+
+def test_an_outage_that_goes_on_counts_up_to_now():
+    """Its end is not known yet; what lies ahead excuses nothing."""
+    seen = OUTAGE[0] - LEASE
+    ahead = Liveness(outages=((OUTAGE[0], FAR),))
+    assert flag_of(beaten(running(), seen), FAR - STEP, ahead) is None
+    assert "silent" == reason(flag_of(beaten(running(), seen - TICK), OUTAGE[1], ahead))
+
+
+def test_an_outage_before_the_last_sign_of_life_excuses_nothing():
+    """Only silence can be excused; an outage that the owner outlived counts from its last sign."""
+    away = Liveness(outages=(OUTAGE,))
+    seen = OUTAGE[1] + timedelta(minutes=1)
+    assert flag_of(beaten(running(), seen), seen + LEASE, away) is None
+    assert "silent" == reason(flag_of(beaten(running(), seen), seen + LEASE + TICK, away))
+    seen = OUTAGE[1] - timedelta(minutes=1)
+    due = OUTAGE[1] + LEASE
+    assert flag_of(beaten(running(), seen), due, away) is None
+    assert "silent" == reason(flag_of(beaten(running(), seen), due + TICK, away))
+
+
+def test_several_outages_add_up():
+    """Each of them excuses its own time."""
+    second = (START + timedelta(minutes=20), START + timedelta(minutes=25))
+    away = Liveness(outages=(OUTAGE, second))
+    view = beaten(running(lease_seconds=600), START + timedelta(minutes=2))
+    due = START + timedelta(minutes=2 + 10 + 5 + 10)
+    assert flag_of(view, due, away) is None
+    assert "silent" == reason(flag_of(view, due + TICK, away))
+
+
+def test_an_outage_does_not_move_a_deadline_nor_bring_back_an_owner():
+    """Only silence is excused."""
+    away = Liveness(owner_alive=None, outages=((START, FAR),))
+    assert "overdue" == reason(flag_of(running(deadline_at=DEADLINE), DEADLINE + TICK, away))
+    gone = Liveness(owner_alive=False, outages=((START, FAR),))
+    assert "owner_gone" == reason(flag_of(running(), START + STEP, gone))
+
+
 def test_a_pending_run_has_no_lease():
     """Nobody owns it, so nobody can be silent."""
     assert flag_of(pending(), FAR) is None

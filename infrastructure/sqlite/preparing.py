@@ -1,0 +1,132 @@
+"""Making a file into a store, or finding out why it cannot be one.
+
+A file of somebody else is only ever opened for reading, and is left as it was found.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from ...domain.errors import StoreCorrupt, StoreUnavailable
+from .faults import code_of, translated
+from .links import connect
+from .schema import check_ours, migrate
+
+OLDEST_SQLITE = (3, 35, 0)
+"""The first release with RETURNING."""
+
+_MAGIC = b"SQLite format 3\x00"
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_RETRY_SECONDS = 0.01
+
+
+def check_sqlite(found: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
+    """Refuse a SQLite library that is too old. Raises `StoreUnavailable`.
+
+    >>> check_sqlite((3, 40, 1))
+    """
+    if found < OLDEST_SQLITE:
+        expected = ".".join(map(str, OLDEST_SQLITE))
+        raise StoreUnavailable(
+            f"SQLite: expected release {expected} or newer, found {'.'.join(map(str, found))};"
+            " use a Python that was built with a newer one",
+            transient=False,
+        )
+
+
+class Preparation:
+    """The way from a path to a store that is ready. `busy_timeout` is in seconds."""
+
+    def __init__(self, path: Path, url: str, busy_timeout: float) -> None:
+        self._path = path
+        self.url = url
+        self._busy_timeout = busy_timeout
+
+    @translated
+    def run(self) -> None:
+        """Make or check the file.
+
+        Raises `StoreUnavailable` for a path that cannot be used, `StoreCorrupt` for a file of another kind, `UnsupportedSchema`.
+        """
+        check_sqlite()
+        if self._has_content():
+            self._look()
+        until = time.monotonic() + self._busy_timeout
+        while True:
+            raw = connect(self._path, busy_timeout=self._busy_timeout, mode="rwc")
+            try:
+                _set_up(raw, self.url)
+            except sqlite3.OperationalError as error:
+                # Switching to the write-ahead log does not wait for another process that does the same.
+                if code_of(error) not in _LOCKED or time.monotonic() > until:
+                    raise
+                time.sleep(_RETRY_SECONDS)
+            else:
+                return
+            finally:
+                raw.close()
+
+    def _has_content(self) -> bool:
+        """Whether there is a file with something in it; looks at its first bytes without SQLite."""
+        path = self._path
+        if path.is_dir():
+            raise StoreUnavailable(
+                f"{self.url}: expected a file, found a folder; name a file in it, e.g. {path.name}/runs.db",
+                transient=False,
+            )
+        try:
+            with path.open("rb") as file:
+                head = file.read(len(_MAGIC))
+        except FileNotFoundError:
+            if not path.parent.is_dir():
+                raise StoreUnavailable(
+                    f"{self.url}: expected the folder {path.parent}, found none;"
+                    " create it, or choose another path",
+                    transient=False,
+                ) from None
+            return False
+        except NotADirectoryError:
+            raise StoreUnavailable(
+                f"{self.url}: expected {path.parent} to be a folder, found a file; choose another path",
+                transient=False,
+            ) from None
+        if head and head != _MAGIC:
+            raise StoreCorrupt(
+                f"{self.url}: expected a Lastword store or a new file, found a file that is no SQLite database;"
+                " choose another path (this file was not changed)"
+            )
+        return bool(head)
+
+    def _look(self) -> None:
+        raw = connect(self._path, busy_timeout=self._busy_timeout, mode="ro")
+        try:
+            check_ours(raw, self.url)
+        except sqlite3.OperationalError as error:
+            # A log that has to be recovered first needs a connection that may write; it is ours if its tables say so.
+            if code_of(error) not in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
+                raise
+        finally:
+            raw.close()
+
+
+def _set_up(raw: sqlite3.Connection, url: str) -> None:
+    check_ours(raw, url)
+    (mode,) = raw.execute("PRAGMA journal_mode").fetchone()
+    if mode != "wal" and not _read_only(raw):
+        raw.execute("PRAGMA journal_mode = WAL")
+    raw.execute("PRAGMA synchronous = FULL")
+    migrate(raw, url)
+
+
+def _read_only(raw: sqlite3.Connection) -> bool:
+    (name,) = (row[2] for row in raw.execute("PRAGMA database_list") if row[1] == "main")
+    return not os.access(name, os.W_OK)
+
+
+def prepare_memory(raw: sqlite3.Connection, url: str) -> None:
+    """Make the tables in a database in memory."""
+    check_sqlite()
+    migrate(raw, url)
