@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..domain.values import RunId
 from .logs import get_logger
+from .telemetry import STATUS_UPDATE_FAILURES, count
 
 log = get_logger("lastword.alerts")
 
@@ -25,7 +26,7 @@ class Failure:
 
 
 class Alerts:
-    """Logs each failure at error level, and calls whoever asked to be told."""
+    """Logs each failure at error level, counts it, and calls whoever asked to be told."""
 
     def __init__(self, callbacks: Iterable[Callable[[Failure], None]] = ()) -> None:
         self._callbacks = list(callbacks)
@@ -40,6 +41,7 @@ class Alerts:
             error=str(failure.error),
             exc_info=failure.error,
         )
+        count(STATUS_UPDATE_FAILURES)
         for callback in self._callbacks:
             try:
                 callback(failure)

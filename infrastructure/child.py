@@ -175,7 +175,9 @@ class Child:
     def _pass_on(self, arrival: Arrival, ending: Ending) -> None:
         if arrival.number == signal.SIGWINCH:
             if self._relay is not None and self._relay.resized():
-                self._send(arrival.number)  # again: it may have asked for the size before it was set
+                self._send(
+                    arrival.number
+                )  # again: it may have asked for the size before it was set
         elif arrival.number != signal.SIGCHLD:
             if arrival.number in _ENDING:
                 ending.signalled = ending.signalled or arrival.number

@@ -78,8 +78,8 @@ class Follower:
         """
         with self._condition:
             self._must_look |= look
+            self._stopping = False
             if self._thread is None or not self._thread.is_alive():
-                self._stopping = False
                 thread = threading.Thread(target=self._loop, name="lastword-follower", daemon=True)
                 self._thread = thread
                 try:
@@ -105,7 +105,7 @@ class Follower:
     def _loop(self) -> None:
         position: int | None = None
         faults = 0
-        while not self._stopping:
+        while not self._is_told_to_stop():
             interest = self._audience.interest()
             if interest is Interest.NOTHING:
                 position = None
@@ -121,15 +121,18 @@ class Follower:
                     self._wait(interest, position)
                     position = self._catch_up(position)
                 faults = 0
-            except Exception as error:  # noqa: BLE001  # whatever it is, somebody still waits
+            except Exception as error:  # whatever it is, somebody still waits
                 faults += 1
                 if faults == 1:
                     log.warning("lastword.follower.interrupted", error=str(error), exc_info=True)
                 position = None
                 self._pause(_PATIENCE_SECONDS)
+
+    def _is_told_to_stop(self) -> bool:
         with self._condition:
-            if self._thread is threading.current_thread():
-                self._thread = None
+            if self._stopping:
+                self._thread = None  # whoever calls `ensure` from here on starts another
+            return self._stopping
 
     def _is_idle_for_long(self) -> bool:
         """Wait for something to watch; True, and the thread is gone, when nothing came."""

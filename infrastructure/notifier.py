@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..domain.errors import LastwordError, RunNotFound, StoreUnavailable
+from ..domain.errors import LastwordError, StoreUnavailable
 from ..domain.events import CancellationRequested, RecordedEvent, RunCancelled
 from ..domain.status import RunStatus
 from ..domain.values import RunId, run_key
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from .tracker import RunTracker
 
 log = get_logger("lastword.notifier")
+
+_CLAIMS_AT_A_TIME = 10
 
 StopRequest = Callable[[str | None, str | None], None]
 """Called with the reason and the actor when somebody, anywhere, asks a run of this process to stop."""
@@ -38,7 +42,7 @@ class Notifier:
         self._lock = threading.Lock()  # never held while the store is asked
         self._local: dict[str, tuple[RunId, StopRequest]] = {}
         self._waiting: dict[str, dict[Subscriber, None]] = {}
-        self._unrecorded: dict[str, Claim] = {}
+        self._unrecorded: OrderedDict[str, Claim] = OrderedDict()
         self._shut = False
         self._follower = Follower(tracker.store, self)
 
@@ -84,7 +88,11 @@ class Notifier:
             return
         with self._lock:
             self._local.pop(run_key(run_id), None)
-        self._follower.ensure(look=True)  # its last word may have come while it counted as local
+            shut = self._shut
+        if shut:
+            self.shut()
+        else:
+            self._follower.ensure(look=True)  # its last word may have come while it was local
 
     # -- for those who wait
 
@@ -121,7 +129,7 @@ class Notifier:
                 self._waiting.setdefault(subscriber.key, {})[subscriber] = None
             return subscriber.key in self._local
 
-    def leave(self, subscriber: Subscriber, wait: bool = True) -> None:  # noqa: FBT001, FBT002  # a callback's shape
+    def leave(self, subscriber: Subscriber, wait: bool = True) -> None:  # a callback's shape
         """Unregister. Without `wait` it may be left for later, when somebody else is at it."""
         subscriber.is_closed = True
         if self._lock.acquire(blocking=wait):
@@ -168,7 +176,9 @@ class Notifier:
         """Stop watching runs of others; who waits for one is told that there will be no signal here."""
         with self._lock:
             self._shut = True
-            left = [s for key, those in self._waiting.items() if key not in self._local for s in those]
+            left = [
+                s for key, those in self._waiting.items() if key not in self._local for s in those
+            ]
             for subscriber in left:
                 self._forget(subscriber)
             busy = bool(self._local)
@@ -190,10 +200,16 @@ class Notifier:
         """See `Audience`."""
         with self._lock:
             local = [*self._local.values()]
-            others = [next(iter(those)).run_id for key, those in self._waiting.items() if key not in self._local]
+            others = [
+                next(iter(those)).run_id
+                for key, those in self._waiting.items()
+                if key not in self._local
+            ]
         for run_id, stop in local:
             view = self._tracker.store.view(run_id)
-            if view is not None and (view.cancel_requested_at or view.status is RunStatus.CANCELLED):
+            if view is not None and (
+                view.cancel_requested_at or view.status is RunStatus.CANCELLED
+            ):
                 stop(None, None)
         for run_id in others:
             self._look_at(run_id)
@@ -266,13 +282,17 @@ class Notifier:
             self._drop_recorded()
 
     def _drop_recorded(self) -> None:
-        """Forget claims that the store holds by now; then the projection answers for them."""
+        """Forget claims that the store holds by now, a few at a time; then the projection answers for them."""
         with self._lock:
-            claims = [*self._unrecorded.items()]
+            claims = [*islice(self._unrecorded.items(), _CLAIMS_AT_A_TIME)]
         for key, claim in claims:
             view = self._tracker.last_known(claim.run_id)
             if view is not None and ending_of(claim, view).warning is None:
                 self._now_recorded(key)
+            else:
+                with self._lock:
+                    if key in self._unrecorded:
+                        self._unrecorded.move_to_end(key)
 
     def _now_recorded(self, key: str) -> None:
         with self._lock:

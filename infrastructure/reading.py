@@ -19,6 +19,7 @@ from ..projections.run_view import RunView
 from ..projections.verifying import VerifyReport, verify
 from .clock import Clock
 from .liveness import owner_alive
+from .telemetry import RUNS_FLAGGED, gauge
 
 _FEED_BATCH = 500
 _FOLLOW_WAIT = 1.0
@@ -110,7 +111,9 @@ class RunReader:
     def flagged(self, now: datetime | None = None) -> Views:
         """The active runs that look as if they will never end, oldest first, each with its `flag`."""
         views = map(self._flagger(now or self._clock()), self._store.active())
-        return [view for view in views if view.flag is not None]
+        found = [view for view in views if view.flag is not None]
+        gauge(RUNS_FLAGGED, len(found))
+        return found
 
     def find(self, fragment: str) -> Ids:
         """Ids that begin or end with the fragment, at most ten; an exact match alone."""

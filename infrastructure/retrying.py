@@ -9,6 +9,7 @@ from typing import TypeVar
 from ..domain.errors import StoreUnavailable
 from ..projections.ports import Append, Appended, RunStore
 from .logs import get_logger
+from .telemetry import APPEND_RETRIES, count
 
 T = TypeVar("T")
 
@@ -68,5 +69,6 @@ class RetryPolicy:
                 if pending is not None:  # the attempt that has failed already counts as the first
                     error, pending = pending, None
                     raise error
+                count(APPEND_RETRIES)
                 return action()
         raise first  # stamina re-raises before it gets here

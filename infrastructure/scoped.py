@@ -22,6 +22,7 @@ log = get_logger("lastword.scoped")
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 @contextmanager
@@ -40,14 +41,18 @@ def run_scope(tracker: RunTracker, name: str, **create: Any) -> Iterator[RunHand
 @asynccontextmanager
 async def arun_scope(tracker: RunTracker, name: str, **create: Any) -> AsyncIterator[RunHandle]:
     """See `RunTracker.arun`."""
-    handle = await asyncio.to_thread(_begin, tracker, name, create)
+    handle, cancelled = await _to_its_end(functools.partial(_begin, tracker, name, create))
     with structlog.contextvars.bound_contextvars(run_id=handle.run_id), as_current(handle):
         try:
+            if cancelled is not None:
+                raise cancelled
             yield handle
         except BaseException as error:
-            await _uncancelled(functools.partial(_end, tracker, handle, error))
+            await _to_its_end(functools.partial(_end, tracker, handle, error))
             raise
-        await _uncancelled(functools.partial(_end, tracker, handle, None))
+        _, cancelled = await _to_its_end(functools.partial(_end, tracker, handle, None))
+        if cancelled is not None:
+            raise cancelled
 
 
 def tracked(
@@ -100,15 +105,13 @@ def _end(tracker: RunTracker, handle: RunHandle, error: BaseException | None) ->
             raise
 
 
-async def _uncancelled(action: Callable[[], None]) -> None:
-    """Run the action in a thread to its end, even when the task is cancelled meanwhile; then be cancelled."""
+async def _to_its_end(action: Callable[[], T]) -> tuple[T, asyncio.CancelledError | None]:
+    """What the action gives, run in a thread to its end also when the task is cancelled meanwhile; and that cancellation."""
     work = asyncio.ensure_future(asyncio.to_thread(action))
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
         try:
-            await asyncio.shield(work)
+            await asyncio.wait([work])
         except asyncio.CancelledError as error:
             cancelled = error
-    work.result()
-    if cancelled is not None:
-        raise cancelled
+    return work.result(), cancelled

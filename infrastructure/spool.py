@@ -23,6 +23,7 @@ from ..projections.ports import NewEvent
 from .liveness import this_owner
 from .logs import get_logger
 from .spool_format import HEADER, Spooled, Torn, decode_line, encode_line
+from .telemetry import SPOOL_PENDING, gauge
 
 log = get_logger("lastword.spool")
 
@@ -79,6 +80,7 @@ class Spool:
                 )
                 return False
             self._pending.update(item.event_id for item in events)
+            gauge(SPOOL_PENDING, len(self._pending))
             return True
 
     def delivered(self, event_ids: Sequence[str]) -> None:
@@ -86,6 +88,7 @@ class Spool:
         self._after_fork()
         with self._lock:
             self._pending.difference_update(event_ids)
+            gauge(SPOOL_PENDING, len(self._pending))
             if self._pending or self._file is None or self._path is None:
                 return
             try:

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from ..domain.errors import StoreUnavailable
 from ..domain.values import RunId, run_key
@@ -102,7 +102,7 @@ class MessageStream(Iterator[Message]):
     is shut down while the run goes on elsewhere: that is no end of the run.
     """
 
-    _CLOSED: Message = {}
+    _CLOSED: ClassVar[Message] = {}
 
     def __init__(self, subscriber: Subscriber, leave: Callable[[Subscriber, bool], None]) -> None:
         self._subscriber = subscriber

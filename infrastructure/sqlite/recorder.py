@@ -107,6 +107,8 @@ class RunRecorder(SQLiteApplicationRecorder):
         if append.guard is not None:
             _ask(append.guard, cursor, append)
         view = append.view
+        if view is not None and view.flag is not None:
+            view = view.model_copy(update={"flag": None})  # never stored
         run_id = append.run_id if view is None else view.run_id
         now = to_micros(self._clock())
         positions: list[int] = []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from threading import Condition
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from eventsourcing.persistence import ListenNotifySubscription
+
+from ...domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from .recorder import RunRecorder
@@ -51,12 +54,16 @@ def wait_for_event(recorder: RunRecorder, after: int, timeout: float) -> bool:
     while not datastore.closed:
         bell = datastore.bell
         rung = bell.rung
-        link = datastore.link()  # the counter means something on one connection only
-        seen = (rung, id(link), datastore.fetch("PRAGMA data_version")[0][0])
-        if seen != changes:
-            changes = seen
-            if (recorder.max_notification_id() or 0) > after:
+        try:
+            link = datastore.link()  # the counter means something on one connection only
+            seen = (rung, id(link), datastore.fetch("PRAGMA data_version")[0][0])
+            if seen != changes and (recorder.max_notification_id() or 0) > after:
                 return True
+        except (StoreUnavailable, sqlite3.ProgrammingError):
+            if datastore.closed:  # just now
+                return False
+            raise
+        changes = seen
         left = until - monotonic()
         if left <= 0:
             return False

@@ -362,6 +362,17 @@ def test_the_detail_of_a_contradicting_failure_is_short():
     )
 
 
+def test_evolve_believes_a_history_that_no_rule_would_write():
+    """An imported history may hold a second creation; what is recorded has happened."""
+    state = fold(1, [*STATES["lost"], RunCreated(name="other")])
+    assert (4, RunStatus.PENDING, "other", {}) == (
+        state.version,
+        state.status,
+        state.name,
+        state.params,
+    )
+
+
 def test_without_a_recorded_owner_a_second_start_is_refused_politely():
     """An old history without an owner is possible; the message then names nobody."""
     state = fold(1, [CREATED]).__class__(run_id=1, version=2, status=RunStatus.RUNNING)

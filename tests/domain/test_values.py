@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from enum import StrEnum
 from typing import Any
 
@@ -38,6 +38,13 @@ SURROGATE = "\ud800"
 
 class Word(StrEnum):
     ONE = "one"
+
+
+class Nowhere(tzinfo):
+    """A zone that does not know its own offset."""
+
+    def utcoffset(self, dt: datetime | None) -> None:
+        return None
 
 
 class Unshowable:
@@ -324,6 +331,14 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
         ),
     ),
     (
+        "a time in a zone that knows no offset",
+        lambda: utc(datetime(2026, 1, 2, tzinfo=Nowhere())),
+        (
+            "time: expected an aware datetime, found naive 2026-01-02T00:00:00;"
+            " say which zone it is in, e.g. datetime.now(UTC)"
+        ),
+    ),
+    (
         "a text for a time",
         lambda: utc("2026-01-02", "deadline"),  # pyright: ignore[reportArgumentType]  # that is the point
         "deadline: expected an aware datetime, found str '2026-01-02'",
@@ -475,6 +490,7 @@ def test_moments_before_1970_are_negative():
     ("value", "message"),
     [
         (datetime(2026, 1, 1), "a time needs a time zone; a naive datetime could mean any"),  # noqa: DTZ001  # that is the point
+        (datetime(2026, 1, 1, tzinfo=Nowhere()), "a time needs a time zone"),
         (
             datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
             "a time needs a year from 1 to 9999 in UTC",

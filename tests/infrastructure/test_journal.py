@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.kit import AFTER, FaultyStore, MovableClock
 
+from faults.kit import AFTER, FaultyStore, MovableClock
 from lastword import (
     Failure,
     InvalidTransition,
@@ -18,7 +18,12 @@ from lastword import (
 )
 from lastword.infrastructure.opening import open_store
 
-SETTINGS = {"retry_base_delay": 0.0, "retry_budget": 2.0, "progress_interval": 0.0, "heartbeat": 3600}
+SETTINGS = {
+    "retry_base_delay": 0.0,
+    "retry_budget": 2.0,
+    "progress_interval": 0.0,
+    "heartbeat": 3600,
+}
 
 
 @pytest.fixture
@@ -110,7 +115,9 @@ def test_a_whole_run_while_the_store_is_down(tracker: RunTracker, store: FaultyS
     clock.advance(seconds=100)  # type: ignore[attr-defined]  # the fixture's clock
     assert 4 == tracker.deliver_spool()
     history = tracker.history(run_id)
-    assert ["RunCreated", "RunStarted", "RunProgressed", "RunCompleted"] == [item.type for item in history]
+    assert ["RunCreated", "RunStarted", "RunProgressed", "RunCompleted"] == [
+        item.type for item in history
+    ]
     assert ["req-1"] * 4 == [item.correlation_id for item in history]
     assert [101, 100, 100, 100] == [
         (item.recorded_at - item.occurred_at).total_seconds() for item in history
@@ -136,9 +143,13 @@ def test_a_conflict_reloads_and_decides_again(tmp_path: Path, tracker: RunTracke
         other.request_cancel(run_id, reason="user")
     tracker.progress(run_id, 1)
     tracker.complete(run_id)
-    assert ["RunCreated", "RunStarted", "CancellationRequested", "RunProgressed", "RunCompleted"] == story(
-        tracker, run_id
-    )
+    assert [
+        "RunCreated",
+        "RunStarted",
+        "CancellationRequested",
+        "RunProgressed",
+        "RunCompleted",
+    ] == story(tracker, run_id)
 
 
 def test_a_stale_refusal_is_checked_against_the_store(tmp_path: Path, tracker: RunTracker) -> None:
@@ -149,7 +160,9 @@ def test_a_stale_refusal_is_checked_against_the_store(tmp_path: Path, tracker: R
     assert "completed" == tracker.complete(run_id).status
 
 
-def test_rules_are_not_faults(tracker: RunTracker, store: FaultyStore, alerts: list[Failure]) -> None:
+def test_rules_are_not_faults(
+    tracker: RunTracker, store: FaultyStore, alerts: list[Failure]
+) -> None:
     """A broken rule goes to the caller at once: no retry, no alert, nothing spooled."""
     run_id = tracker.create("import")
     with pytest.raises(InvalidTransition):
@@ -209,12 +222,16 @@ def test_a_late_delivery_that_meets_another_last_word_becomes_a_contradiction(
         other.fail(run_id, "given up")
     store.come_back()
     tracker.deliver_spool()
-    assert ["RunCreated", "RunStarted", "RunFailed", "OutcomeContradicted"] == story(tracker, run_id)
+    assert ["RunCreated", "RunStarted", "RunFailed", "OutcomeContradicted"] == story(
+        tracker, run_id
+    )
     view = tracker.get(run_id)
     assert ("failed", True, 0) == (view.status, view.contradicted, tracker.spool_status().events)
 
 
-def test_a_verdict_is_superseded_by_the_late_delivery(tmp_path: Path, tracker: RunTracker, store: FaultyStore) -> None:
+def test_a_verdict_is_superseded_by_the_late_delivery(
+    tmp_path: Path, tracker: RunTracker, store: FaultyStore
+) -> None:
     """Declared lost while its outcome waited in the spool: the truth wins, and the feed carries the correction."""
     run_id = tracker.create("import", run_id=1)
     tracker.start(run_id)
@@ -233,7 +250,9 @@ def test_a_verdict_is_superseded_by_the_late_delivery(tmp_path: Path, tracker: R
     ] == [signal for _, signal in tracker.completions()]
 
 
-def test_progress_does_not_crawl_while_the_store_is_down(tracker: RunTracker, store: FaultyStore) -> None:
+def test_progress_does_not_crawl_while_the_store_is_down(
+    tracker: RunTracker, store: FaultyStore
+) -> None:
     """After one failed append, progress is kept without asking the store each time."""
     run_id = tracker.create("import")
     tracker.start(run_id)
@@ -248,7 +267,9 @@ def test_progress_does_not_crawl_while_the_store_is_down(tracker: RunTracker, st
     assert 49 == tracker.get(run_id).progress_current
 
 
-def test_a_command_on_an_unknown_run_needs_the_store(tracker: RunTracker, store: FaultyStore) -> None:
+def test_a_command_on_an_unknown_run_needs_the_store(
+    tracker: RunTracker, store: FaultyStore
+) -> None:
     """Without a store nobody can know whether the run exists: that is said, and nothing is kept."""
     store.go_down()
     with pytest.raises(StoreUnavailable):

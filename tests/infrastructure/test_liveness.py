@@ -11,8 +11,8 @@ from datetime import timedelta
 
 import psutil
 import pytest
-from faults.kit import wait_until
 
+from faults.kit import wait_until
 from lastword import Owner
 from lastword.infrastructure.holding import Holdings
 from lastword.infrastructure.liveness import Heartbeat, owner_alive, this_owner
@@ -26,7 +26,9 @@ def changed(owner: Owner, **fields: object) -> Owner:
 def child() -> subprocess.Popen[bytes]:
     """A process that lives until its standard input is closed."""
     return subprocess.Popen(
-        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=True
+        [sys.executable, "-c", "import sys; sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        close_fds=True,
     )
 
 

@@ -1,0 +1,7 @@
+"""Failures in the shared suites are shown like failures in any test."""
+
+import pytest
+
+pytest.register_assert_rewrite(
+    "contracts.appending", "contracts.asking", "contracts.keeping", "contracts.kit"
+)

@@ -1,0 +1,23 @@
+"""The one suite that every store has to pass.
+
+A binding is a class that inherits `StoreContract` and has three fixtures: `store`, which uses `clock`; `reopen`, which gives
+another handle on the same runs; and `behind`, which executes a statement behind the store's back.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from contracts.appending import Appending
+from contracts.asking import Asking
+from contracts.keeping import Keeping
+from contracts.kit import MovingClock
+
+
+class StoreContract(Appending, Asking, Keeping):
+    """All of it."""
+
+    @pytest.fixture
+    def clock(self) -> MovingClock:
+        """The store's clock."""
+        return MovingClock()
