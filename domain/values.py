@@ -34,7 +34,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def _as_utc(value: datetime) -> datetime:
-    if value.tzinfo is None or value.utcoffset() is None:
+    if value.tzinfo is UTC:
+        return value
+    if value.utcoffset() is None:
         raise ValueError(
             "a time needs a time zone; a naive datetime could mean any moment of a day"
         )
@@ -61,7 +63,7 @@ def utc(value: datetime, what: str = "time") -> datetime:
         raise InvalidInput(
             f"{what}: expected an aware datetime, found {type(value).__name__} {shown(value)}"
         )
-    if value.tzinfo is None or value.utcoffset() is None:
+    if value.utcoffset() is None:
         raise InvalidInput(
             f"{what}: expected an aware datetime, found naive {value.isoformat()};"
             " say which zone it is in, e.g. datetime.now(UTC)"
@@ -221,7 +223,7 @@ def _check_shape(value: object, depth: int = 0) -> None:
     """What json.dumps lets pass: it turns the key 1 into "1", and nests deeper than a reader can follow."""
     if not isinstance(value, dict | list | tuple):
         return
-    if depth == MAX_PAYLOAD_DEPTH:
+    if depth >= MAX_PAYLOAD_DEPTH:
         raise ValueError(f"more than {MAX_PAYLOAD_DEPTH} levels inside each other")
     if isinstance(value, dict):
         for key, item in cast("dict[object, object]", value).items():

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from ..domain.values import RunId, run_key
 from .liveness import Heartbeat
 
+_BEATS_PER_LEASE = 3
+_SHORTEST_INTERVAL = 0.05
+"""Seconds; a lease that is shorter than a few of these cannot be kept."""
+
 
 class Holdings:
     """Keeps account of the runs this process owns; beats in the background while there are any.
@@ -22,11 +26,13 @@ class Holdings:
         self._held: dict[str, RunId] = {}
         self._pid = os.getpid()
 
-    def hold(self, run_id: RunId) -> None:
-        """The run has started here."""
+    def hold(self, run_id: RunId, lease_seconds: float | None = None) -> None:
+        """The run has started here. Its lease is renewed three times before it is over, however short it is."""
         self._after_fork()
         with self._lock:
             self._held[run_key(run_id)] = run_id
+        if lease_seconds is not None:
+            self._heartbeat.quicken(max(lease_seconds / _BEATS_PER_LEASE, _SHORTEST_INTERVAL))
         self._heartbeat.ensure_running()
 
     def release(self, key: str) -> None:
@@ -52,3 +58,4 @@ class Holdings:
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
             self._lock, self._held, self._pid = threading.Lock(), {}, os.getpid()
+            self._heartbeat.forget_parent()

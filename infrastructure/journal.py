@@ -22,10 +22,11 @@ from ..domain.errors import (
     LastwordError,
     RunAlreadyActive,
     RunAlreadyExists,
+    StoreCorrupt,
     StoreUnavailable,
     VersionConflict,
 )
-from ..domain.events import RunCreated, RunEvent, RunProgressed
+from ..domain.events import RunCreated, RunEvent
 from ..domain.run import RunState, decide, evolve, fold, reconcile
 from ..domain.status import RunStatus
 from ..domain.values import RunId, run_key
@@ -37,6 +38,7 @@ from .logs import get_logger
 from .outages import OutageWatch
 from .retrying import RetryPolicy
 from .run_cache import Entry, RunCache
+from .unsent import correlation_id_of, is_progress, on_top, without_exclusive
 
 log = get_logger("lastword.journal")
 
@@ -57,7 +59,7 @@ class Receipt:
     """What happened; empty for a harmless repeat."""
     stored: bool
     """True when the store holds it. False: it is kept, and goes in front of the run's next append."""
-    error: StoreUnavailable | None = None
+    error: StoreUnavailable | StoreCorrupt | None = None
     """Why it is not stored."""
     view: RunView | None = None
     """The run as the store has it after this append; None when nothing was appended."""
@@ -72,6 +74,10 @@ class Keeper(Protocol):
 
     def delivered(self, event_ids: Sequence[str]) -> None:
         """These need not be kept any longer: the store has committed them, or they say nothing new."""
+        ...
+
+    def set_aside(self, run_id: RunId, events: Sequence[NewEvent]) -> bool:
+        """These can never be stored; True when they are safe where people can look at them."""
         ...
 
 
@@ -162,7 +168,7 @@ class Journal:
                     self._runs.get(key) or entry
                 )  # the spool file still has them; they are not ours to keep
                 entry.unsent = [item for item in entry.unsent if item.event_id not in before]
-                entry.state = _on_top(entry.stored, entry.unsent)
+                entry.state = on_top(entry.stored, entry.unsent)
                 raise
 
     # -- inside
@@ -185,13 +191,15 @@ class Journal:
                     raise
                 entry, is_fresh = self._seen_again(key, entry, refused), True
                 continue
-            if not new and not entry.is_waiting:
+            if not new and not entry.unsent:
+                if entry.is_waiting:
+                    self._settle(key, entry)
                 return Receipt(entry.run_id, state.status, (), stored=True)
             happened = tuple(item.event for item in new)
-            if self._down is not None and monotonic() < self._down[1] and _is_progress(new):
+            if self._down is not None and monotonic() < self._down[1] and is_progress(new):
                 return self._not_stored(key, entry, state, new, self._down[0], strict=strict)
             try:
-                appended = self._append(key, entry, new, guard)
+                appended = self._append(key, entry, new, state, guard)
             except VersionConflict:
                 try:
                     entry, present = self._reload(key, entry)
@@ -204,7 +212,7 @@ class Journal:
                         entry.run_id, entry.state.status, happened, stored=True, view=entry.view
                     )
                 continue
-            except StoreUnavailable as error:
+            except (StoreUnavailable, StoreCorrupt) as error:
                 return self._not_stored(key, entry, state, new, error, strict=strict)
             if appended is None:
                 return Receipt(entry.run_id, entry.state.status, (), stored=True)
@@ -214,7 +222,8 @@ class Journal:
         )
 
     def _decide(self, entry: Entry, commands: Sequence[Command]) -> tuple[RunState, list[NewEvent]]:
-        state, new = entry.state, list[NewEvent]()
+        state = entry.state
+        new: list[NewEvent] = []
         for number, command in enumerate(commands, start=1):
             try:
                 events = decide(command, state)
@@ -231,7 +240,7 @@ class Journal:
         return state, new
 
     def _new_event(self, event: RunEvent, now: datetime | None) -> NewEvent:
-        actor: str | None = getattr(event, "actor", None)
+        actor = event.__dict__.get("actor")  # getattr for a field that is not there takes 5 us
         return NewEvent(self._new_id(), event, now or self._clock(), actor)
 
     def _append(
@@ -239,17 +248,18 @@ class Journal:
         key: str,
         entry: Entry,
         new: Sequence[NewEvent],
+        state: RunState,
         guard: Callable[[RunView], bool] | None = None,
         attempts: int | None = None,
     ) -> Appended | None:
-        """One transaction with everything that is unsent, then the new events."""
+        """One transaction with everything that is unsent, then the new events; `state` is the run with all of them."""
         events = (*entry.unsent, *new)
         request = Append(
             run_id=entry.run_id,
             expected_version=entry.stored.version,
             events=events,
             view=entry.view,
-            correlation_id=_correlation_id(entry, events),
+            correlation_id=correlation_id_of(entry, events),
             guard=guard,
         )
         began = self._clock()
@@ -263,7 +273,7 @@ class Journal:
         self._outages.succeeded(began)
         if appended is None:
             return None
-        entry.stored = entry.state = _on_top(entry.stored, events)
+        entry.stored = entry.state = state
         entry.view = appended.view
         entry.unsent = []
         self._settle(key, entry)
@@ -277,7 +287,7 @@ class Journal:
                 self._settle(key, entry)
                 return 0
             try:
-                self._append(key, entry, (), attempts=1)
+                self._append(key, entry, (), entry.state, attempts=1)
             except VersionConflict:
                 entry, _present = self._reload(key, entry)
             except RunAlreadyActive as error:
@@ -285,7 +295,7 @@ class Journal:
                 log.error(
                     "lastword.unsent.exclusive_given_up", run_id=entry.run_id, error=str(error)
                 )
-                entry.unsent = [_without_exclusive(item) for item in entry.unsent]
+                entry.unsent = [without_exclusive(item) for item in entry.unsent]
             else:
                 return count
         raise StoreUnavailable(
@@ -305,7 +315,7 @@ class Journal:
         entry: Entry,
         state: RunState,
         new: Sequence[NewEvent],
-        error: StoreUnavailable,
+        error: StoreUnavailable | StoreCorrupt,
         *,
         strict: bool,
     ) -> Receipt:
@@ -321,8 +331,9 @@ class Journal:
                 entry.kept_ids.extend(item.event_id for item in new)
         self._runs.put(key, entry)
         happened = tuple(item.event for item in new)
-        names = tuple(event.TOPIC for event in happened)
-        self._alerts.raise_(Failure(entry.run_id, names, error, kept))
+        if happened:  # a repeat is no news
+            names = tuple(event.TOPIC for event in happened)
+            self._alerts.raise_(Failure(entry.run_id, names, error, kept))
         return Receipt(entry.run_id, state.status, happened, stored=False, error=error)
 
     def _entry(self, key: str, run_id: RunId, first: Command) -> tuple[Entry, bool]:
@@ -361,31 +372,9 @@ class Journal:
             # The id belongs to another run now; nothing of ours may be mixed into its history.
             names = [item.event.TOPIC for item in waiting]
             log.critical("lastword.unsent.rejected", run_id=run_id, events=names, error=str(error))
+            if self._keeper is not None and not self._keeper.set_aside(run_id, waiting):
+                raise
             entry.unsent, entry.state = [], stored
         if recorded or entry.is_waiting:
             self._runs.put(key, entry)
         return entry, present
-
-
-def _on_top(state: RunState, events: Sequence[NewEvent]) -> RunState:
-    for item in events:
-        state = evolve(state, item.event)
-    return state
-
-
-def _correlation_id(entry: Entry, events: Sequence[NewEvent]) -> str | None:
-    for item in events:
-        if isinstance(item.event, RunCreated):
-            return item.event.correlation_id
-    return entry.state.correlation_id
-
-
-def _without_exclusive(item: NewEvent) -> NewEvent:
-    if not isinstance(item.event, RunCreated):
-        return item
-    event = item.event.model_copy(update={"exclusive": None})
-    return NewEvent(item.event_id, event, item.occurred_at, item.actor)
-
-
-def _is_progress(events: Sequence[NewEvent]) -> bool:
-    return bool(events) and all(isinstance(item.event, RunProgressed) for item in events)

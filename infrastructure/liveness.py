@@ -13,9 +13,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..domain.values import Owner
 from .logs import get_logger
+
+if TYPE_CHECKING:
+    import psutil
 
 log = get_logger("lastword.liveness")
 
@@ -30,15 +34,30 @@ def this_owner() -> Owner:
 
 @cache
 def _owner_of_pid(pid: int) -> Owner:
+    return owner_of(pid)
+
+
+def owner_of(pid: int) -> Owner:
+    """The process with this pid on this host, as an owner of runs. Raises `psutil.NoSuchProcess`.
+
+    Beside the start time by the clock it carries ``start_ticks``, the start in clock ticks since the host was booted, where the system
+    tells it: that number stays when the clock is set.
+
+    >>> owner_of(os.getpid()) == this_owner()
+    True
+    """
     import psutil
 
     started = datetime.fromtimestamp(psutil.Process(pid).create_time(), UTC)
-    return Owner(
-        host=socket.gethostname(),
-        pid=pid,
-        started_at=started,
-        boot_id=_first_line("/proc/sys/kernel/random/boot_id"),
-        namespace=_link("/proc/self/ns/pid"),
+    return Owner.model_validate(
+        {
+            "host": socket.gethostname(),
+            "pid": pid,
+            "started_at": started,
+            "boot_id": _first_line("/proc/sys/kernel/random/boot_id"),
+            "namespace": _link("/proc/self/ns/pid"),
+            "start_ticks": _start_ticks(pid),
+        }
     )
 
 
@@ -59,13 +78,30 @@ def owner_alive(owner: Owner, me: Owner | None = None) -> bool | None:
 
     try:
         process = psutil.Process(owner.pid)
-        started = datetime.fromtimestamp(process.create_time(), UTC)
-        if abs(started - owner.started_at) > _START_TOLERANCE:
-            return False
-        return process.status() != psutil.STATUS_ZOMBIE
+        return _started_together(process, owner) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:
+        return None
+
+
+def _started_together(process: psutil.Process, owner: Owner) -> bool:
+    """Whether the process that has the owner's pid now is the owner, and not one that was given the pid after its end."""
+    ticks = _start_ticks(process.pid)
+    recorded = (owner.model_extra or {}).get("start_ticks")
+    if owner.boot_id is not None and None not in {ticks, recorded}:
+        return ticks == recorded
+    started = datetime.fromtimestamp(process.create_time(), UTC)
+    return abs(started - owner.started_at) <= _START_TOLERANCE
+
+
+def _start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None where ``/proc`` does not say."""
+    line = _first_line(f"/proc/{pid}/stat")
+    try:
+        # The second field is a name in brackets, which may hold anything; the start is the 22nd.
+        return None if line is None else int(line.rpartition(")")[2].split()[19])
+    except (IndexError, ValueError):
         return None
 
 
@@ -91,12 +127,11 @@ class Heartbeat:
 
     def ensure_running(self) -> None:
         """Start the thread unless it runs. When no thread can be had, that is logged and the caller goes on."""
-        if self._thread is not None and self._thread.is_alive() and self._pid == os.getpid():
+        self.forget_parent()
+        if self._thread is not None and self._thread.is_alive():
             return
-        if self._pid != os.getpid():
-            self._lock = threading.Lock()  # whoever held it is not in this process
         with self._lock:
-            if self._thread is not None and self._thread.is_alive() and self._pid == os.getpid():
+            if self._thread is not None and self._thread.is_alive():
                 return
             self._stop = threading.Event()
             thread = threading.Thread(
@@ -107,38 +142,50 @@ class Heartbeat:
             except RuntimeError:
                 log.warning("lastword.heartbeat.no_thread", exc_info=True)
                 return
-            self._thread, self._pid = thread, os.getpid()
+            self._thread = thread
+
+    def forget_parent(self) -> None:
+        """After a fork the child has no thread, and whoever held the lock is not in this process."""
+        if self._pid != os.getpid():
+            self._lock, self._stop = threading.Lock(), threading.Event()
+            self._thread, self._pid = None, os.getpid()
+
+    def quicken(self, interval: float) -> None:
+        """Beat at least this often from now on; somebody's lease is short."""
+        with self._lock:
+            if interval >= self._interval:
+                return
+            self._interval = interval
+            self._stop.set()  # the thread sleeps the old interval; the next one does not
+            self._thread = None
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread and wait for it, at most `timeout` seconds."""
+        self.forget_parent()
         self._stop.set()
         thread = self._thread
-        if (
-            thread is not None
-            and self._pid == os.getpid()
-            and thread is not threading.current_thread()
-        ):
+        if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
         self._thread = None
 
     def _loop(self, stop: threading.Event) -> None:
-        wait = self._interval
+        wait = interval = self._interval
         while not stop.wait(wait):
             try:
                 self._beat()
             except Exception as error:
-                if wait == self._interval:  # once per outage is enough
+                if wait == interval:  # once per outage is enough
                     log.warning("lastword.heartbeat.failed", error=str(error), exc_info=True)
-                wait = min(self._interval, _AFTER_A_FAULT) * 0.999
+                wait = min(interval, _AFTER_A_FAULT) * 0.999
             else:
-                if wait != self._interval:
+                if wait != interval:
                     log.info("lastword.heartbeat.resumed")
-                wait = self._interval
+                wait = interval
 
 
 def _first_line(path: str) -> str | None:
     try:
-        return Path(path).read_text(encoding="ascii").strip() or None
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip() or None
     except (OSError, ValueError):
         return None
 

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import inspect
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable
 from queue import Queue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import structlog
-
-from ..domain.commands import CancelRun, CompleteRun, FailRun, RequestCancellation
-from ..domain.errors import CancelledByRequest, InvalidInput, InvalidTransition, RunNotFound
-from ..domain.events import RunStarted
+from ..domain.commands import RequestCancellation
+from ..domain.errors import InvalidInput
 from ..domain.status import ACTIVE, RunStatus
-from ..domain.values import ErrorInfo, RunId, run_key
+from ..domain.values import RunId, run_key
 from ..projections.run_view import RunView
 from .context import RunContext
-from .endings import Claim, Message
-from .handle import as_current
+from .endings import Message
+from .executing import Execution, is_inside
 from .journal import Receipt
 from .logs import get_logger
 from .notifier import Notifier
-from .outcomes import OutcomeCommand
 from .subscribers import MessageStream
 from .workers import Workers
 
@@ -53,27 +46,6 @@ CREATE_ARGUMENTS = frozenset(
     }
 )
 """Keyword arguments of `start_run` that go to `RunTracker.create`."""
-
-_OUTCOMES = {
-    CompleteRun: RunStatus.COMPLETED,
-    FailRun: RunStatus.FAILED,
-    CancelRun: RunStatus.CANCELLED,
-}
-
-
-@dataclass(eq=False, slots=True)
-class _Managed:
-    """One run on its way through the manager."""
-
-    run_id: RunId
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    context: RunContext
-    variables: contextvars.Context
-    job: Callable[[], None]
-    closing: threading.Lock = field(default_factory=threading.Lock)
-    """Held while a cancellation is requested: the request comes before the outcome in the history."""
 
 
 class RunManager:
@@ -105,11 +77,13 @@ class RunManager:
         self._workers = Workers(max_workers)
         self._notifier = Notifier(tracker)
         self._changed = threading.Condition()
-        self._runs: dict[str, _Managed] = {}
+        self._runs: dict[str, Execution] = {}
         self._starting = 0
         self._is_shut = False
 
-    def start_run(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> RunId:
+    def start_run(
+        self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> RunId:
         """Create a run and begin ``function(context, *args, **kwargs)`` in the background; returns the run's id.
 
         Keyword arguments that `RunTracker.create` knows (run_id, params, tags, actor, correlation_id, parent_id, attempt, retry_of,
@@ -132,7 +106,10 @@ class RunManager:
             run_id = self._tracker.create(name, **create)
             known = self._tracker.last_known(run_id)
             if known is None or known.status is RunStatus.PENDING:
-                self._submit(run_id, function, args, kwargs)
+                context = RunContext(self._tracker, run_id, self._notifier)
+                self._submit(
+                    Execution(self._tracker, self._notifier, context, function, args, kwargs)
+                )
             return run_id
         finally:
             with self._changed:
@@ -148,15 +125,13 @@ class RunManager:
         """
         RequestCancellation(reason=reason, actor=actor)  # refuses what cannot be recorded
         with self._changed:
-            run = self._runs.get(run_key(run_id))
-        if run is None:
+            execution = self._runs.get(run_key(run_id))
+        if execution is None:
             return self._tracker.request_cancel(run_id, reason=reason, actor=actor)
         try:
-            with run.closing:
-                run.context.request_cancel(reason, actor)
-                return self._tracker.request_cancel(run_id, reason=reason, actor=actor)
+            return execution.request_cancel(reason, actor)
         finally:
-            self._withdraw(run)
+            self._withdraw(execution)
 
     def get_run(self, run_id: RunId) -> RunView:
         """The run as the store has it now. Raises `RunNotFound`, `StoreUnavailable`."""
@@ -190,7 +165,7 @@ class RunManager:
         """
         return self._notifier.stream(run_id)
 
-    def amessages(self, run_id: RunId) -> AsyncIterator[Message]:
+    def amessages(self, run_id: RunId) -> AsyncGenerator[Message, None]:
         """`messages` for ``async for``: the event loop is never blocked, and no thread waits. Registered when the iteration begins."""
         return self._notifier.astream(run_id)
 
@@ -205,8 +180,9 @@ class RunManager:
         with self._changed:
             self._is_shut = True
             if wait:
-                own = sum(run.context is _executing.get() for run in self._runs.values())
+                own = sum(is_inside(execution) for execution in self._runs.values())
                 self._changed.wait_for(lambda: not self._starting and len(self._runs) <= own)
+        self._workers.close()
         if wait:
             self._workers.join()
         self._notifier.shut()
@@ -224,55 +200,50 @@ class RunManager:
 
     # -- inside
 
-    def _submit(
-        self, run_id: RunId, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        context = RunContext(
-            self._tracker,
-            run_id,
-            publish=lambda message: self._notifier.publish(run_id, message),
-            hears_requests=lambda: self._notifier.hears_requests,
-        )
-        run = _Managed(
-            run_id, function, args, kwargs, context, contextvars.copy_context(), lambda: self._execute(run)
-        )
+    def _submit(self, execution: Execution) -> None:
+        run_id = execution.run_id
         with self._changed:
-            if self._runs.setdefault(run_key(run_id), run) is not run:
+            if self._runs.setdefault(run_key(run_id), execution) is not execution:
                 return  # it is on its way already
-        self._notifier.begin(run_id, lambda reason, actor: self._asked_elsewhere(run, reason, actor))
+        execution.job = lambda: self._execute(execution)
+
+        def stop(reason: str | None, actor: str | None) -> None:
+            execution.context.request_cancel(reason, actor)
+            self._withdraw(execution)
+
         try:
-            self._workers.submit(run.job)
+            self._notifier.begin(run_id, stop)
+            self._workers.submit(execution.job)
         except BaseException as error:
-            self._conclude(run, self._outcome_of(error))
-            self._left(run)
+            execution.give_up(error)
+            self._left(execution)
             log.error("lastword.run.no_thread", run_id=run_id, exc_info=True)
             raise
 
-    def _execute(self, run: _Managed) -> None:
-        """In the worker thread."""
+    def _execute(self, execution: Execution) -> None:
         try:
-            run.variables.run(self._perform, run)
-        except BaseException as fault:
-            # A fault of ours. Whoever waits must not pay for it.
-            self._notifier.end(Claim(run.run_id, error=f"{type(fault).__name__}: {fault}"))
-            raise
+            execution.perform()
         finally:
-            self._left(run)
+            self._left(execution)
 
-    def _perform(self, run: _Managed) -> None:
-        with structlog.contextvars.bound_contextvars(run_id=run.run_id), as_current(run.context):
-            token = _executing.set(run.context)
-            try:
-                refused = self._begin(run)
-                if refused is _NOT_OURS:
-                    self._notifier.hand_over(run.run_id)
-                    return
-                outcome, error = refused or self._call(run)
-                self._conclude(run, outcome)
-            finally:
-                _executing.reset(token)
-        status = _OUTCOMES[type(outcome)].value
-        if error is not None and isinstance(outcome, FailRun):
-            log.error("lastword.run.failed", run_id=run.run_id, status=status, exc_info=error)
-        else:
-            log.info("lastword.run.finished", run_id=run.run_id, status=status)
+    def _withdraw(self, execution: Execution) -> None:
+        """A run that has not begun need not wait for its turn to be told that it never will."""
+        if self._workers.withdraw(execution.job):
+            self._execute(execution)
+
+    def _left(self, execution: Execution) -> None:
+        with self._changed:
+            self._runs.pop(run_key(execution.run_id), None)
+            self._changed.notify_all()
+
+
+def _check_function(function: object) -> None:
+    if not callable(function):
+        raise InvalidInput(
+            f"function: expected something to call with a context, found {type(function).__name__}"
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidInput(
+            "function: expected one that runs to its end, found a generator function;"
+            " pass a function that consumes it"
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
 from eventsourcing.domain import DomainEventProtocol
@@ -38,23 +39,55 @@ EVENT_COLUMNS = (
 """What a store keeps of one event, in the order that `recorded_event` takes."""
 
 _VERSION = "v"
+_ENVELOPE = frozenset(RecordedEvent.model_fields)
+_set = object.__setattr__  # the model is frozen
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class StoredRunEvent(StoredEvent):
     """A stored event together with its envelope; what a store that keeps only the four base fields would lose.
 
     Times are microseconds since 1970. `position` and `recorded_at` are None until the store gives them.
     """
 
-    event_id: bytes | None = None
-    occurred_at: int | None = None
-    actor: str | None = None
-    correlation_id: str | None = None
-    int_id: int | None = None
+    event_id: bytes
+    occurred_at: int
+    actor: str | None
+    correlation_id: str | None
+    int_id: int | None
     """1 when the run was created with an int for an id."""
-    recorded_at: int | None = None
-    position: int | None = None
+    recorded_at: int | None
+    position: int | None
+
+    def __init__(
+        self,
+        originator_id: str,
+        originator_version: int,
+        topic: str,
+        state: bytes,
+        *,
+        event_id: bytes,
+        occurred_at: int,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        int_id: int | None = None,
+        recorded_at: int | None = None,
+        position: int | None = None,
+    ) -> None:
+        # The __init__ that a frozen dataclass gets takes three times as long; this is on the path of every append.
+        self.__dict__.update(
+            originator_id=originator_id,
+            originator_version=originator_version,
+            topic=topic,
+            state=state,
+            event_id=event_id,
+            occurred_at=occurred_at,
+            actor=actor,
+            correlation_id=correlation_id,
+            int_id=int_id,
+            recorded_at=recorded_at,
+            position=position,
+        )
 
     @property
     def columns(self) -> tuple[Any, ...]:
@@ -192,24 +225,66 @@ def recorded_event(columns: Sequence[Any]) -> RecordedEvent:
     except (UnsupportedSchema, StoreCorrupt):
         event = decode_event(topic, state, f"run {key}, version {version}, position {position}")
     try:
-        return RecordedEvent.model_validate(
-            {
-                "run_id": int(key) if int_id else key,
-                "version": version,
-                "position": position,
-                "event_id": event_id.hex(),
-                "event": event,
-                "occurred_at": from_micros(occurred_at),
-                "recorded_at": from_micros(recorded_at),
-                "actor": actor,
-                "correlation_id": correlation_id,
-            }
+        return enveloped(
+            event,
+            run_id=int(key) if int_id else key,
+            version=version + 0,
+            position=position + 0,
+            event_id=event_id.hex(),
+            occurred_at=from_micros(occurred_at),
+            recorded_at=from_micros(recorded_at),
+            actor=actor,
+            correlation_id=correlation_id,
         )
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise StoreCorrupt(
             f"run {key}, version {version}, position {position}: expected an event's envelope,"
             f" found {_in_short(error)}; restore the store from a backup"
         ) from error
+
+
+def enveloped(
+    event: RunEvent,
+    *,
+    run_id: RunId,
+    version: int,
+    position: int,
+    event_id: str,
+    occurred_at: datetime,
+    recorded_at: datetime,
+    actor: str | None,
+    correlation_id: str | None,
+) -> RecordedEvent:
+    """A `RecordedEvent` of values that are known to be right, times in UTC; a third of the cost of validating them again.
+
+    >>> from datetime import UTC, datetime
+    >>> from lastword.domain.events import RunCancelled
+    >>> known = dict(run_id=1, version=1, position=1, event_id="0" * 32, actor=None, correlation_id=None)
+    >>> now = datetime(2026, 2, 5, tzinfo=UTC)
+    >>> fast = enveloped(RunCancelled(), occurred_at=now, recorded_at=now, **known)
+    >>> fast == RecordedEvent(event=RunCancelled(), occurred_at=now, recorded_at=now, **known)
+    True
+    """
+    recorded = RecordedEvent.__new__(RecordedEvent)
+    _set(
+        recorded,
+        "__dict__",
+        {
+            "run_id": run_id,
+            "version": version,
+            "position": position,
+            "event_id": event_id,
+            "event": event,
+            "occurred_at": occurred_at,
+            "recorded_at": recorded_at,
+            "actor": actor,
+            "correlation_id": correlation_id,
+        },
+    )
+    _set(recorded, "__pydantic_fields_set__", set(_ENVELOPE))
+    _set(recorded, "__pydantic_extra__", None)
+    _set(recorded, "__pydantic_private__", None)
+    return recorded
 
 
 def _lifted(event_type: type[RunEvent], state: bytes, where: str) -> RunEvent:

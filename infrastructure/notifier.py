@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,10 @@ class Notifier:
                 _safely(subscriber, lambda it: it.push({**message}))
 
     def end(self, claim: Claim) -> None:
-        """The work has ended and its outcome has been recorded, or not: tell every subscriber what the store says."""
+        """The work has ended and its outcome has been recorded, or not: tell every subscriber what the store says.
+
+        Once: for a run that is not local any more it does nothing.
+        """
         last = claim.last_known or self._tracker.last_known(claim.run_id)
         claim = replace(claim, last_known=last)
         self._settle(claim, ending_of(claim, self._read_back(claim.run_id)))
@@ -151,7 +154,7 @@ class Notifier:
         """The messages as an iterator; registered when this returns."""
         return MessageStream(self.subscribe(run_id), self.leave)
 
-    async def astream(self, run_id: RunId) -> AsyncIterator[Message]:
+    async def astream(self, run_id: RunId) -> AsyncGenerator[Message, None]:
         """The messages as an asynchronous iterator; registered when the iteration begins. No thread waits meanwhile."""
         import asyncio
 
@@ -210,7 +213,9 @@ class Notifier:
             if view is not None and (
                 view.cancel_requested_at or view.status is RunStatus.CANCELLED
             ):
-                stop(None, None)
+                for recorded in self._tracker.store.read_run(run_id):
+                    if isinstance(recorded.event, CancellationRequested | RunCancelled):
+                        stop(recorded.event.reason, recorded.event.actor)
         for run_id in others:
             self._look_at(run_id)
 
@@ -270,7 +275,8 @@ class Notifier:
     def _settle(self, claim: Claim, ending: Ending) -> None:
         key = run_key(claim.run_id)
         with self._lock:
-            self._local.pop(key, None)
+            if self._local.pop(key, None) is None:
+                return
             subscribers = [*self._waiting.pop(key, ())]
             if ending.warning is not None and claim.outcome is not None:
                 self._unrecorded[key] = claim

@@ -6,10 +6,11 @@ writes down from when to when it was away.
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import datetime, timedelta
 
-from ..domain.errors import StoreUnavailable
+from ..domain.errors import LastwordError
 from ..projections.ports import RunStore
 from .logs import get_logger
 
@@ -27,6 +28,7 @@ class OutageWatch:
         self._store = store
         self._window = window
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         self._last_contact: datetime | None = None
         self._away_since: datetime | None = None
 
@@ -37,25 +39,47 @@ class OutageWatch:
 
     def failed(self, tried_at: datetime) -> None:
         """A write that began at this moment did not get in."""
+        self._after_fork()
         with self._lock:
-            if self._away_since is None:
-                since = tried_at - self._window
-                if self._last_contact is not None:
-                    since = min(max(self._last_contact, since), tried_at)
-                self._away_since = since
-                log.warning("lastword.store.away", since=since.isoformat())
+            if self._away_since is not None:
+                return
+            since = tried_at - self._window
+            if self._last_contact is not None:
+                since = min(max(self._last_contact, since), tried_at)
+            self._away_since = since
+        log.warning("lastword.store.away", since=since.isoformat())
 
     def succeeded(self, now: datetime) -> None:
         """A write got in. Raises nothing: an outage that cannot be written down is tried again at the next contact."""
+        self._after_fork()
         with self._lock:
             self._last_contact = now
+        if self._away_since is None:
+            return
+        try:
+            self.settle(now)
+        except LastwordError as error:
+            log.warning("lastword.outage.not_recorded", error=str(error))
+
+    def settle(self, now: datetime) -> None:
+        """If the store was away, write down that it was, until now; before anybody is judged for having been silent.
+
+        Raises `StoreUnavailable` while it still is.
+        """
+        self._after_fork()
+        with self._lock:
             since, self._away_since = self._away_since, None
         if since is None:
             return
         try:
             self._store.record_outage(since, now)
-        except StoreUnavailable:
+        except LastwordError:
             with self._lock:
-                self._away_since = since
-        else:
-            log.warning("lastword.store.back", away_since=since.isoformat(), now=now.isoformat())
+                self._away_since = min(since, self._away_since or since)
+            raise
+        log.warning("lastword.store.back", away_since=since.isoformat(), now=now.isoformat())
+
+    def _after_fork(self) -> None:
+        """A thread of the parent may have held the lock, and it does not exist here."""
+        if self._pid != os.getpid():
+            self._lock, self._pid = threading.Lock(), os.getpid()

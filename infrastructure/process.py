@@ -89,11 +89,14 @@ class TrackedCommand:
                 raise InvalidInput(f"{what}: expected more than 0 s, found {span.total_seconds()}")
         if self.run_id is not None:
             run_key(self.run_id)
-        known = ("exclusive", "parent_id", "tags", "actor", "correlation_id")
         CreateRun(
             name=self.run_name,
             params=self.run_params,
-            **{what: getattr(self, what) for what in known},
+            tags=dict(self.tags),
+            actor=self.actor,
+            correlation_id=self.correlation_id,
+            parent_id=self.parent_id,
+            exclusive=self.exclusive,
         )
 
     @property

@@ -61,11 +61,11 @@ class Recording:
         if sure:
             self._begin()
         else:
-            self._thread = threading.Thread(
-                target=self._begin, name="lastword-recording", daemon=True
-            )
-            self._thread.start()
-            self._thread.join(None if patient else _PATIENCE_SECONDS)
+            self._thread = _started(self._begin, "lastword-recording")
+            if self._thread is None:
+                self._begin()
+            else:
+                self._thread.join(None if patient else _PATIENCE_SECONDS)
         if self._trouble is not None and (sure or isinstance(self._trouble, _REFUSALS)):
             raise self._trouble
 
@@ -77,9 +77,7 @@ class Recording:
         if self._tracker is None and isinstance(self._trouble, StoreUnavailable):
             self._begin(self._began_at)  # perhaps the store is there by now
         if self._tracker is None or self._trouble is not None:
-            log.error(
-                "lastword.outcome.not_recorded", run_id=self.run_id, error=str(self._trouble)
-            )
+            log.error("lastword.outcome.not_recorded", run_id=self.run_id, error=str(self._trouble))
             return
         try:
             self._tracker.finish(self.run_id, command)
@@ -102,15 +100,13 @@ class Recording:
     def watch_for_cancellation(self, cancel: Callable[[], None]) -> Iterator[None]:
         """Inside, `cancel` is called, once and in another thread, soon after somebody requests the run's cancellation."""
         over = threading.Event()
-        watch = threading.Thread(
-            target=self._watch, args=(over, cancel), name="lastword-cancellation", daemon=True
-        )
-        watch.start()
+        watch = _started(lambda: self._watch(over, cancel), "lastword-cancellation")
         try:
             yield
         finally:
             over.set()
-            watch.join()
+            if watch is not None:
+                watch.join()
 
     # -- inside
 
@@ -121,6 +117,8 @@ class Recording:
             self._tracker = self._tracker or self._open_tracker(self._clock)
             self._tracker.create(run_id=self.run_id, **self._creation)
             self._tracker.start(self.run_id)
+            # From here on nothing may be refused: what the store does not take has to wait.
+            self._tracker.settings = self._tracker.settings.model_copy(update={"strict": False})
         except LastwordError as error:
             self._trouble = error
             log.warning("lastword.run.not_recorded", run_id=self.run_id, error=str(error))
@@ -148,3 +146,14 @@ class Recording:
             if view is not None and view.cancel_requested_at is not None:
                 cancel()
                 return
+
+
+def _started(target: Callable[[], None], name: str) -> threading.Thread | None:
+    """None when no thread can be had."""
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        log.warning("lastword.recording.no_thread", thread=name, exc_info=True)
+        return None
+    return thread

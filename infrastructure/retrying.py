@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic, sleep
 from typing import TypeVar
 
 from ..domain.errors import StoreUnavailable
@@ -28,7 +30,7 @@ class RetryPolicy:
     """1 switches retries off."""
     base_delay: float = 0.05
     budget: float = 5.0
-    """For all attempts together, the waits included."""
+    """For all attempts together, the waits included: no attempt begins after it."""
 
     def append(
         self, store: RunStore, request: Append, attempts: int | None = None
@@ -45,30 +47,22 @@ class RetryPolicy:
 
     def call(self, action: Callable[[], T], attempts: int | None = None) -> T:
         """The action's result, retrying transient faults."""
-        try:
-            return action()
-        except StoreUnavailable as error:
-            attempts = self.attempts if attempts is None else attempts
-            if attempts <= 1 or not error.transient:
-                raise
-            return self._again(action, error, attempts)
-
-    def _again(self, action: Callable[[], T], first: StoreUnavailable, attempts: int) -> T:
-        import stamina  # the happy path never pays for it
-
-        pending: StoreUnavailable | None = first
-        for attempt in stamina.retry_context(
-            on=lambda error: isinstance(error, StoreUnavailable) and error.transient,
-            attempts=attempts,
-            timeout=self.budget,
-            wait_initial=self.base_delay,
-            wait_jitter=self.base_delay,
-            wait_max=self.budget,
-        ):
-            with attempt:
-                if pending is not None:  # the attempt that has failed already counts as the first
-                    error, pending = pending, None
-                    raise error
-                count(APPEND_RETRIES)
+        attempts = self.attempts if attempts is None else attempts
+        ends = monotonic() + self.budget
+        failed = 0
+        while True:
+            try:
                 return action()
-        raise first  # stamina re-raises before it gets here
+            except StoreUnavailable as error:
+                failed += 1
+                wait = self._wait_after(failed)
+                if failed >= attempts or not error.transient or monotonic() + wait > ends:
+                    raise
+                log.debug("lastword.retry.scheduled", attempt=failed, wait=wait, error=str(error))
+            sleep(wait)
+            count(APPEND_RETRIES)
+
+    def _wait_after(self, failed: int) -> float:
+        """Doubles with each failure; the jitter keeps processes that failed together apart."""
+        jitter = random.uniform(0, self.base_delay)  # noqa: S311  # nothing secret about it
+        return min(self.base_delay * 2 ** (failed - 1) + jitter, self.budget)

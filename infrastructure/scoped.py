@@ -45,7 +45,7 @@ async def arun_scope(tracker: RunTracker, name: str, **create: Any) -> AsyncIter
     with structlog.contextvars.bound_contextvars(run_id=handle.run_id), as_current(handle):
         try:
             if cancelled is not None:
-                raise cancelled
+                raise cancelled  # noqa: TRY301  # as if it came out of the block
             yield handle
         except BaseException as error:
             await _to_its_end(functools.partial(_end, tracker, handle, error))

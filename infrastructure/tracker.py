@@ -169,7 +169,8 @@ class RunTracker(RunReader):
         me = this_owner()
         receipt = self._execute(run_id, StartRun(owner=owner or me, now=self._clock()))
         if owner is None or owner == me:
-            self._holdings.hold(receipt.run_id)
+            view = receipt.view or self._journal.last_known(run_id)
+            self._holdings.hold(receipt.run_id, view.lease_seconds if view else None)
         return receipt
 
     def progress(
@@ -273,6 +274,7 @@ class RunTracker(RunReader):
 
         Returns the runs that this call declared lost; of two sweepers at once, one declares each. Raises `StoreUnavailable`.
         """
+        self._outages.settle(self._clock())
         return sweep(self, self._journal, now or self._clock())
 
     def rebuild(self, progress: Callable[[int, int], None] | None = None) -> int:

@@ -128,6 +128,7 @@ creations = st.builds(
     CreateRun,
     name=st.sampled_from(["import", "export"]),
     params=st.sampled_from([{}, {"folder": "in"}]),
+    correlation_id=st.sampled_from([None, "req-1"]),
     deadline_at=st.none() | moments,
 )
 commands: st.SearchStrategy[Command] = st.one_of(

@@ -77,10 +77,17 @@ class ThreadDatastore(SQLiteDatastore):
     # -- connections
 
     def link(self) -> Link:
-        """This thread's connection, opened when need be.
+        """This thread's connection, opened when need be, to the file that lies under the path now.
 
         Raises `StoreUnavailable` when the file is gone or the store was closed, and the driver's errors.
         """
+        link = self._own_link()
+        if link.in_place():
+            return link
+        self.discard(link)
+        return self._open()
+
+    def _own_link(self) -> Link:
         if self.closed:
             raise closed(self.url)
         if self._memory is not None:
@@ -92,48 +99,44 @@ class ThreadDatastore(SQLiteDatastore):
                 )
             return self._memory
         link: Link | None = getattr(self._local, "link", None)
-        if link is not None and not link.closed:
-            if link.pid != os.getpid():
-                INHERITED.append(link)
-            else:
-                try:
-                    if link.in_place():
-                        return link
-                except FileNotFoundError as error:
-                    self.discard(link)
-                    raise gone(self.url) from error
-                self.discard(link)
-        return self._open()
+        if link is None or link.closed:
+            return self._open()
+        if link.pid != os.getpid():
+            INHERITED.append(link)
+            return self._open()
+        return link
 
     def _open(self) -> Link:
-        with self._gate:
-            if self.closed:
-                raise closed(self.url)
-            link = self.separate_link()
-            self._links.add(link)
+        link = self.separate_link()
         end = _ThreadEnd()
         weakref.finalize(end, _retire, link, self._links)
         self._local.link, self._local.end = link, end
         return link
 
-    def held_link(self) -> Link:
-        """This thread's connection with its lock taken; the caller releases it."""
+    def separate_link(self) -> Link:
+        """A new connection to the file, for the caller to `discard`; a store in memory has none.
+
+        It is closed with the store and before a fork. Raises `StoreUnavailable` and the driver's errors.
+        """
+        assert self.path is not None  # noqa: S101  # the callers ask first
+        with self._gate:
+            if self.closed:
+                raise closed(self.url)
+            link = open_link(self.path, self.url, busy_timeout=self.busy_timeout)
+            self._links.add(link)
+        return link
+
+    def held_link(self, *, checked: bool = True) -> Link:
+        """This thread's connection with its lock taken; the caller releases it.
+
+        `checked=False` is for writers, who look at the file after the commit.
+        """
         while True:
-            link = self.link()
+            link = self.link() if checked else self._own_link()
             link.lock.acquire()
             if not link.closed:
                 return link
             link.lock.release()  # a fork closed it in between
-
-    def separate_link(self) -> Link:
-        """A connection that belongs to the caller, who closes it. A store in memory has none."""
-        assert self.path is not None  # noqa: S101  # the callers ask first
-        return open_link(self.path, self.url, busy_timeout=self.busy_timeout)
-
-    def adopt(self, link: Link) -> None:
-        """Have a separate connection closed with the store, and before a fork."""
-        with self._gate:
-            self._links.add(link)
 
     def discard(self, link: Link) -> None:
         """Close a connection that is of no use any more; the next one who asks gets a new one."""
@@ -243,7 +246,7 @@ class Transaction:
         link = self._link
         try:
             if link is None:
-                link = self._link = datastore.held_link()
+                link = self._link = datastore.held_link(checked=not self._commit)
             else:
                 link.lock.acquire()
         except BaseException:
@@ -274,19 +277,19 @@ class Transaction:
         try:
             if error is None and self._commit:
                 link.raw.execute("COMMIT")
-                if not link.in_place():
-                    error = gone(self._datastore.url)
             else:
                 link.raw.rollback()
         except sqlite3.Error as failed:
             error = error or failed
-        except FileNotFoundError:
-            error = gone(self._datastore.url)
+        if (
+            self._commit and not link.in_place()
+        ):  # it went to a file that nobody will read, or was decided on one
+            self._leave(link, error)
+            self._datastore.discard(link)
+            raise gone(self._datastore.url) from error
         self._leave(link, error)
         if isinstance(error, sqlite3.Error):
             raise as_library_error(error) from error
-        if error is not None and kind is None:
-            raise error
 
     def _leave(self, link: Link, error: BaseException | None) -> None:
         if not link.busy and link.raw.in_transaction:  # neither committed nor rolled back

@@ -17,6 +17,7 @@ from eventsourcing.persistence import PersistenceError
 
 from ...domain.errors import InvalidInput, LastwordError, StoreCorrupt, StoreUnavailable
 
+S = TypeVar("S", bound="HasUrl")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -138,13 +139,11 @@ def closed(url: str) -> StoreUnavailable:
     )
 
 
-def translated(
-    method: Callable[Concatenate[HasUrl, P], R],
-) -> Callable[Concatenate[HasUrl, P], R]:
+def translated(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """Let no error of the driver or the library leave the method; the driver's own is kept as the cause."""
 
     @functools.wraps(method)
-    def guarded(self: HasUrl, *args: P.args, **kwargs: P.kwargs) -> R:
+    def guarded(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(self, *args, **kwargs)
         except (

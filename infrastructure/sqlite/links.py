@@ -39,14 +39,19 @@ class Link(SQLiteConnection):
         self.busy = False
         """True inside a transaction."""
         self.pid = os.getpid()
-        self.path = path
+        self.path = None if path is None else os.fspath(path)
         self.identity = None if path is None else identity_of(path)
         self.owner_ids: dict[str, int] = {}
         """Rows of `owners` that are known to be committed, by their JSON."""
 
     def in_place(self) -> bool:
-        """Whether its file is still the one under the path. Raises `FileNotFoundError` when nothing is there."""
-        return self.path is None or identity_of(self.path) == self.identity
+        """Whether its file is still the one under the path."""
+        if self._name is None:
+            return True
+        try:
+            return identity_of(self._name) == self.identity
+        except FileNotFoundError:
+            return False
 
     def check_idle(self) -> None:
         """Refuse a transaction inside a transaction."""

@@ -18,7 +18,8 @@ from .schema import check_ours, migrate
 OLDEST_SQLITE = (3, 35, 0)
 """The first release with RETURNING."""
 
-_MAGIC = b"SQLite format 3\x00"
+_SMALLEST = 512
+"""Bytes of the smallest SQLite database."""
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _RETRY_SECONDS = 0.01
 
@@ -70,7 +71,10 @@ class Preparation:
                 raw.close()
 
     def _has_content(self) -> bool:
-        """Whether there is a file with something in it; looks at its first bytes without SQLite."""
+        """Whether there is a file with something in it.
+
+        It is not opened here: closing it would drop the locks that SQLite holds on it for other stores of this process.
+        """
         path = self._path
         if path.is_dir():
             raise StoreUnavailable(
@@ -78,8 +82,7 @@ class Preparation:
                 transient=False,
             )
         try:
-            with path.open("rb") as file:
-                head = file.read(len(_MAGIC))
+            size = path.stat().st_size
         except FileNotFoundError:
             if not path.parent.is_dir():
                 raise StoreUnavailable(
@@ -93,12 +96,9 @@ class Preparation:
                 f"{self.url}: expected {path.parent} to be a folder, found a file; choose another path",
                 transient=False,
             ) from None
-        if head and head != _MAGIC:
-            raise StoreCorrupt(
-                f"{self.url}: expected a Lastword store or a new file, found a file that is no SQLite database;"
-                " choose another path (this file was not changed)"
-            )
-        return bool(head)
+        if 0 < size < _SMALLEST:  # SQLite would take it for an empty one
+            raise self._of_another_kind()
+        return size > 0
 
     def _look(self) -> None:
         raw = connect(self._path, busy_timeout=self._busy_timeout, mode="ro")
@@ -108,8 +108,18 @@ class Preparation:
             # A log that has to be recovered first needs a connection that may write; it is ours if its tables say so.
             if code_of(error) not in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
                 raise
+        except sqlite3.DatabaseError as error:
+            if code_of(error) != sqlite3.SQLITE_NOTADB:
+                raise
+            raise self._of_another_kind() from error
         finally:
             raw.close()
+
+    def _of_another_kind(self) -> StoreCorrupt:
+        return StoreCorrupt(
+            f"{self.url}: expected a Lastword store or a new file, found a file that is no SQLite database;"
+            " choose another path (this file was not changed)"
+        )
 
 
 def _set_up(raw: sqlite3.Connection, url: str) -> None:

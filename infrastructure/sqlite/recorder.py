@@ -35,10 +35,9 @@ _INSERT_BARE = (
 )
 _INSERT = """
 INSERT INTO events (originator_id, originator_version, topic, state, event_id, occurred_at, actor, correlation_id, int_id, recorded_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,
-    max(?, ifnull((SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1), 0)))
-RETURNING position, recorded_at
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_LAST_TAKEN = "SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1"
 _INSERT_TAG = "INSERT INTO run_tags (key, value, created_at, number) VALUES (?, ?, ?, ?)"
 
 SELECT_EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events "
@@ -110,11 +109,12 @@ class RunRecorder(SQLiteApplicationRecorder):
         if view is not None and view.flag is not None:
             view = view.model_copy(update={"flag": None})  # never stored
         run_id = append.run_id if view is None else view.run_id
-        now = to_micros(self._clock())
+        taken = _not_before_the_last(cursor, to_micros(self._clock()))
+        recorded_at = from_micros(taken)
         positions: list[int] = []
         try:
             for new, stored in zip(append.events, stored_events, strict=True):
-                position, recorded_at = _insert(cursor, stored, now)
+                position = _insert(cursor, stored, taken)
                 recorded = RecordedEvent.model_validate(
                     {
                         "run_id": run_id,
@@ -123,7 +123,7 @@ class RunRecorder(SQLiteApplicationRecorder):
                         "event_id": new.event_id,
                         "event": new.event,
                         "occurred_at": new.occurred_at,
-                        "recorded_at": from_micros(recorded_at),
+                        "recorded_at": recorded_at,
                         "actor": new.actor,
                         "correlation_id": append.correlation_id,
                     }
@@ -236,7 +236,13 @@ def _insert_bare(cursor: sqlite3.Cursor, stored: StoredEvent) -> int:
     return position
 
 
-def _insert(cursor: sqlite3.Cursor, stored: StoredEvent, now: int) -> tuple[int, int]:
+def _not_before_the_last(cursor: sqlite3.Cursor, now: int) -> int:
+    """`now`, unless the clock was set back: events are never taken before the one in front of them."""
+    row = cursor.execute(_LAST_TAKEN).fetchone()
+    return now if row is None else max(now, row[0] or 0)
+
+
+def _insert(cursor: sqlite3.Cursor, stored: StoredEvent, taken: int) -> int:
     assert isinstance(stored, StoredRunEvent)  # noqa: S101  # the store made it
     cursor.execute(
         _INSERT,
@@ -250,10 +256,11 @@ def _insert(cursor: sqlite3.Cursor, stored: StoredEvent, now: int) -> tuple[int,
             stored.actor,
             stored.correlation_id,
             stored.int_id,
-            now,
+            taken,
         ),
     )
-    return cursor.fetchone()
+    assert cursor.lastrowid is not None  # noqa: S101  # `position` is the table's rowid
+    return cursor.lastrowid
 
 
 def _ask(guard: Callable[[RunView], bool], cursor: sqlite3.Cursor, append: Append) -> None:

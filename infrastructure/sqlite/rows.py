@@ -112,12 +112,16 @@ _ENCODERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+_ENCODED = tuple((column, _ENCODERS.get(column)) for column in VIEW_COLUMNS)
+_OWNER = VIEW_COLUMNS.index("owner")
+
+
 def insert_row(suffix: str = "") -> str:
     """The statement that takes what `row_of` gives."""
     return f"INSERT INTO runs{suffix} ({', '.join(ROW_COLUMNS)}) VALUES ({', '.join('?' * len(ROW_COLUMNS))})"
 
 
-INSERT_ROW = insert_row()
+_ALL = tuple((column, _ENCODERS.get(column)) for column in VIEW_COLUMNS)
 
 
 def key_of(run_id: RunId) -> tuple[str, int | None]:
@@ -138,32 +142,67 @@ def row_of(view: RunView, number: int, owner_id: OwnerId) -> list[Any]:
     """The view as the values of `ROW_COLUMNS`."""
     fields = view.__dict__
     run_key, int_id = key_of(view.run_id)
-    values = [_encoded(column, fields[column], owner_id) for column in VIEW_COLUMNS]
+    values = [
+        encoder(fields[column]) if encoder else fields[column] for column, encoder in _ENCODED
+    ]
+    if view.owner is not None:
+        values[_OWNER] = owner_id(view.owner)
     return [number, run_key, int_id, *values]
+
+
+def new_row(view: RunView, number: int, owner_id: OwnerId) -> tuple[str, list[Any]]:
+    """The statement that adds the row of a new run, and its values; columns that are NULL are left out."""
+    fields = view.__dict__
+    columns = tuple([column for column in VIEW_COLUMNS if fields[column] is not None])
+    statement, encoders = _insert(columns)
+    run_key, int_id = key_of(view.run_id)
+    return statement, [number, run_key, int_id, *_values(fields, encoders, owner_id)]
 
 
 def changes(old: RunView, new: RunView, owner_id: OwnerId) -> tuple[str, list[Any]]:
     """The statement that brings the row from one view to the next, and its values without the last two: run_key, version."""
     before, after = old.__dict__, new.__dict__
-    columns = tuple(column for column in VIEW_COLUMNS if before[column] is not after[column])
-    return _update(columns), [_encoded(column, after[column], owner_id) for column in columns]
+    columns = tuple([column for column in VIEW_COLUMNS if before[column] is not after[column]])
+    statement, encoders = _update(columns)
+    return statement, _values(after, encoders, owner_id)
+
+
+Encoders = tuple[tuple[str, Callable[[Any], Any] | None], ...]
 
 
 @lru_cache(maxsize=256)
-def _update(columns: tuple[str, ...]) -> str:
-    return f"UPDATE runs SET {', '.join(f'{column} = ?' for column in columns)} WHERE run_key = ? AND version = ?"
+def _insert(columns: tuple[str, ...]) -> tuple[str, Encoders]:
+    names = ("number", "run_key", "int_id", *columns)
+    statement = f"INSERT INTO runs ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    return statement, _encoders(columns)
 
 
-def _encoded(column: str, value: Any, owner_id: OwnerId) -> Any:
-    if column == "owner":
-        return None if value is None else owner_id(value)
-    encoder = _ENCODERS.get(column)
-    return value if encoder is None else encoder(value)
+@lru_cache(maxsize=256)
+def _update(columns: tuple[str, ...]) -> tuple[str, Encoders]:
+    assignments = ", ".join(f"{column} = ?" for column in columns)
+    return f"UPDATE runs SET {assignments} WHERE run_key = ? AND version = ?", _encoders(columns)
+
+
+def _encoders(columns: tuple[str, ...]) -> Encoders:
+    return tuple((column, _ENCODERS.get(column)) for column in columns)
+
+
+def _values(fields: dict[str, Any], encoders: Encoders, owner_id: OwnerId) -> list[Any]:
+    return [
+        (_owner(fields[column], owner_id) if column == "owner" else fields[column])
+        if encoder is None
+        else encoder(fields[column])
+        for column, encoder in encoders
+    ]
+
+
+def _owner(owner: Owner | None, owner_id: OwnerId) -> int | None:
+    return None if owner is None else owner_id(owner)
 
 
 def view_of(row: Sequence[Any]) -> RunView:
     """The view in a row of `SELECT_VIEW`. Raises `StoreCorrupt` when it is not one that was written here."""
-    values = dict(zip(ROW_COLUMNS, row, strict=False))
+    values: dict[str, Any] = dict(zip(ROW_COLUMNS, row, strict=False))
     lease = row[-1]
     try:
         if lease is not None and lease > (values["last_seen_at"] or 0):

@@ -55,7 +55,6 @@ def _snapshot(datastore: ThreadDatastore) -> Link:
     """A connection of its own on which the store stands still."""
     if not datastore.in_memory:
         link = datastore.separate_link()
-        datastore.adopt(link)
         link.raw.execute("BEGIN")
         return link
     link = memory_link(datastore.busy_timeout)

@@ -129,7 +129,7 @@ class SQLiteStore:
             return None
         finally:
             if link is not None:
-                link.close()
+                self._datastore.discard(link)
         return Appended(tuple(projection.events), cast("RunView", projection.view))
 
     @translated

@@ -26,24 +26,24 @@ class Bell:
         self._condition = Condition()
         self._waiting = 0
         self.rung = 0
-        """How often it was rung."""
+        """Changes whenever it is rung."""
 
     def ring(self) -> None:
-        """Wake everybody."""
-        with self._condition:
-            self.rung += 1
-            if self._waiting:
+        """Wake everybody. Takes the lock only when somebody waits: who waits says so before looking at `rung`."""
+        self.rung += 1
+        if self._waiting:
+            with self._condition:
                 self._condition.notify_all()
 
     def wait(self, seen: int, timeout: float) -> None:
-        """Block until it is rung more often than `seen` times, for at most `timeout` seconds."""
+        """Block until `rung` is not `seen` any more, for at most `timeout` seconds."""
         with self._condition:
-            if self.rung == seen:
-                self._waiting += 1
-                try:
+            self._waiting += 1
+            try:
+                if self.rung == seen:
                     self._condition.wait(timeout)
-                finally:
-                    self._waiting -= 1
+            finally:
+                self._waiting -= 1
 
 
 def wait_for_event(recorder: RunRecorder, after: int, timeout: float) -> bool:

@@ -100,7 +100,9 @@ def agrees(expected: str, found: str) -> bool:
             pattern.append(r"(?:[^\n]*\n)*?")
         else:
             pattern.append(r"[^\n]*?".join(map(re.escape, line.split("..."))) + r"\n")
-    return re.fullmatch("".join(pattern), "".join(f"{line}\n" for line in _lines(found))) is not None
+    return (
+        re.fullmatch("".join(pattern), "".join(f"{line}\n" for line in _lines(found))) is not None
+    )
 
 
 def _lines(text: str) -> list[str]:

@@ -7,7 +7,6 @@ import io
 import os
 import signal
 import subprocess
-import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -61,7 +60,7 @@ class Player:
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed):
-                exec(compile(source, str(block.page), "exec", dont_inherit=True), self._names)  # noqa: S102
+                exec(compile(source, str(block.page), "exec", dont_inherit=True), self._names)
         except Exception as error:
             raise AssertionError(f"{block.where}\n{traceback.format_exc()}") from error
         return printed.getvalue()
@@ -104,21 +103,25 @@ class Player:
             except subprocess.TimeoutExpired:
                 raise AssertionError(f"{block.where}: takes longer than {LONGEST} s") from None
             finally:
-                with contextlib.suppress(ProcessLookupError):  # what the page left in the background
+                with contextlib.suppress(
+                    ProcessLookupError
+                ):  # what the page left in the background
                     os.killpg(shell.pid, signal.SIGKILL)
                 shell.wait()
             output.seek(0)
             text = output.read().decode()
         self._environment = _environment(self._folder / ".page.env") or self._environment
+        output, *rest = ("\n" + text).split(_MARK)
         answers = list[tuple[int, str]]()
-        for part in text.split(_MARK)[1:]:
-            answers.append((int(part.splitlines()[0]), ""))
-        outputs = [_after_code(part) for part in ("\n" + text).split(_MARK)]
+        for part in rest:
+            code, _, following = part.partition("\n")
+            answers.append((int(code), output))
+            output = following
         if len(answers) != len(commands):
             raise AssertionError(
                 f"{block.where}: the shell ended after {len(answers)} of {len(commands)}\n{text}"
             )
-        return [(code, outputs[number]) for number, (code, _) in enumerate(answers)]
+        return answers
 
     def _compare(self, block: Block, expected: str, found: str, command: str = "") -> None:
         if not agrees(expected, found):
@@ -147,19 +150,9 @@ def _commands(text: str) -> Iterator[tuple[str, str]]:
     yield command, "\n".join(output)
 
 
-def _after_code(part: str) -> str:
-    """What one command printed: all behind the line that ends the command before it."""
-    return part.partition("\n")[2]
-
-
 def _environment(path: Path) -> dict[str, str]:
     """What the shell left in its environment, e.g. after ``export``."""
     if not path.exists():
         return {}
     pairs = path.read_bytes().decode().split("\0")
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-
-
-def interpreter() -> str:
-    """The Python that the pages' commands find first."""
-    return sys.executable

@@ -7,8 +7,9 @@ import json
 import tomllib
 from pathlib import Path
 
-import docs.pages
 import pytest
+
+import docs.pages
 from docs.pages import PAGES, READ, ROOT, RUN, SHOWN, Block, agrees, blocks_of, name_of
 from docs.playing import Player
 

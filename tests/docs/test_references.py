@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
 from docs.pages import PAGES, ROOT, name_of, prose_of
 
 FOLDERS = ("domain", "projections", "infrastructure", "lastword", "tests", "docs", "benchmarks")
@@ -80,7 +81,9 @@ def test_every_link_to_a_page_leads_somewhere(page: Path) -> None:
 def headings(page: Path) -> set[str]:
     """The anchors of a page's headings."""
     titles = re.findall(r"^#+ (.+)$", prose_of(page), re.MULTILINE)
-    return {re.sub(r"[^\w]+", "-", re.sub(r"[`*.']", "", title).lower()).strip("-") for title in titles}
+    return {
+        re.sub(r"[^\w]+", "-", re.sub(r"[`*.']", "", title).lower()).strip("-") for title in titles
+    }
 
 
 def test_the_page_on_the_ticket_names_code_and_tests() -> None:

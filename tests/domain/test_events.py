@@ -295,6 +295,25 @@ def test_an_envelope_needs_aware_times():
         )
 
 
+@pytest.mark.parametrize(
+    "value",
+    [Evidence(detail="d"), recorded(RunCancelled())[0]],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_around_an_event_does_not_change(value: Evidence | RecordedEvent):
+    """Evidence and envelope are as fixed as the event."""
+    field = next(iter(type(value).model_fields))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(value, field, "other")
+
+
+def test_a_number_that_is_none_survives_json():
+    """Commands refuse it, but what an old or foreign history holds is not turned into something else."""
+    text = RunProgressed(current=float("inf"), total=float("-inf")).model_dump_json()
+    read = RunProgressed.model_validate_json(text)
+    assert (float("inf"), float("-inf")) == (read.current, read.total)
+
+
 def test_progress_keeps_whole_numbers_whole():
     """3 of 10 files does not become 3.0 of 10.0."""
     read = RunProgressed.model_validate_json(RunProgressed(current=3, total=10.0).model_dump_json())

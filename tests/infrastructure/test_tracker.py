@@ -311,16 +311,21 @@ class TestQuestions:
             pass
         seen: list[Any] = []
         reader = RunTracker(tmp_path / "runs.db", **SETTINGS)
-        thread = threading.Thread(target=lambda: seen.extend(reader.follow()))
+
+        def read() -> None:
+            for item in reader.follow():
+                seen.append(item)  # noqa: PERF402  # one by one, so that the test sees them come
+
+        thread = threading.Thread(target=read)
         thread.start()
+        wait_until(lambda: len(seen) == 1)
         with tracker.run("import", run_id=2):
             pass
-        feed = [*tracker.completions()]
-        wait_until(lambda: tracker.store.last_position() == feed[-1][0])
-        reader_seen = threading.Event()
-        reader_seen.wait(0.2)
+        wait_until(lambda: len(seen) == 2)
         reader.close()
         thread.join(10)
+        assert not thread.is_alive()
+        feed = [*tracker.completions()]
         assert feed == seen
         assert [1, 2] == [signal["run_id"] for _, signal in feed]
         assert [feed[1]] == [*tracker.completions(after=feed[0][0])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from pydantic import ValidationError
 
 from lastword.domain.events import (
     Evidence,
@@ -264,6 +265,14 @@ def test_a_run_with_a_last_word_is_never_suspected(last_word: RunEvent):
     created = RunCreated(name="import", deadline_at=DEADLINE)
     view = view_of(created, RunStarted(owner=OWNER), last_word)
     assert flag_of(view, FAR, liveness) is None
+
+
+def test_a_flag_does_not_change():
+    """It is the answer to a question at one moment."""
+    flag = flag_of(running(), FAR)
+    assert flag is not None
+    with pytest.raises(ValidationError, match="frozen"):
+        flag.detail = "other"  # pyright: ignore[reportAttributeAccessIssue]  # that is the point
 
 
 def test_every_status_has_an_answer():

@@ -40,6 +40,14 @@ def test_a_cursor_comes_back_as_it_was(created_at: int, number: int):
     assert text.replace("-", "").replace("_", "").isalnum()
 
 
+@pytest.mark.parametrize(
+    "cursor", [Cursor(2**63 - 1, 1 - 2**63), *(Cursor(n, n) for n in range(70))]
+)
+def test_the_ends_of_a_cursor_are_not_lost(cursor: Cursor):
+    """The largest numbers that a store can hold, and every character that an encoding can end with."""
+    assert cursor == Cursor.decode(cursor.encode())
+
+
 @given(st.text() | st.text("0123456789.-_ =", max_size=30).map(encoded))
 def test_garbage_is_no_cursor(text: str):
     """Either it can be read, and then it is a cursor, or it is invalid input."""

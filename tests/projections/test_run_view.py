@@ -201,6 +201,13 @@ def test_a_verdict_without_words_ends_with_the_flag():
     assert "declared lost (owner_gone)" == view.error_message
 
 
+def test_the_words_of_a_verdict_stay_as_they_are():
+    """Whatever they end with, but for a colon in the air."""
+    for detail, expected in (("pid 7 on X", "pid 7 on X"), ("silent: ", "silent")):
+        view = view_of(CREATED, RunLost(flag=FlagReason.SILENT, evidence=Evidence(detail=detail)))
+        assert f"declared lost (silent): {expected}" == view.error_message
+
+
 def test_a_success_after_the_verdict_takes_back_all_of_it():
     """Nothing of the verdict is left in the view."""
     assert changes(CREATED, STARTED, LOST, RunCompleted(result=1)) == {
@@ -314,6 +321,13 @@ def test_the_view_has_every_field_of_the_contract():
         " correlation_id contradicted version position"
     )
     assert set(promised.split()) <= set(RunView.model_fields)
+
+
+def test_a_row_of_an_older_release_is_a_first_attempt():
+    """Fields that it did not know have their defaults."""
+    facts = view_of(CREATED).model_dump(exclude={"attempt", "contradicted", "status_update_failed"})
+    view = RunView.model_validate(facts)
+    assert (1, False, False) == (view.attempt, view.contradicted, view.status_update_failed)
 
 
 def test_a_view_survives_json_and_does_not_change():

@@ -1,0 +1,79 @@
+"""Where output goes: data to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_UNBOUNDED = 10_000
+
+
+class ReaderGone(Exception):
+    """Whoever read our stdout has closed it: `lastword list | head`."""
+
+
+def write(text: str) -> None:
+    """Text to stdout, at once. Raises `ReaderGone`."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
+
+
+def write_json(items: Iterable[Any]) -> None:
+    """One JSON document a line."""
+    for item in items:
+        write(json.dumps(item, ensure_ascii=False) + "\n")
+
+
+def show(*renderables: RenderableType) -> None:
+    """For people: with colour and fitted to the width on a terminal, plain and as wide as it needs to be elsewhere."""
+    console = _console_for(sys.stdout.isatty())
+    for renderable in renderables:
+        console.print(renderable)
+    text = console.file
+    assert isinstance(text, io.StringIO)  # noqa: S101  # for the type checker; it is made below
+    write("\n".join(line.rstrip() for line in text.getvalue().split("\n")))
+
+
+def note(text: str) -> None:
+    """A remark to stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def one_line(text: str) -> str:
+    """Whatever it is, as one line that cannot move the cursor."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+
+
+def stderr_console() -> Console:
+    """For progress bars."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def _console_for(terminal: bool) -> Console:
+    from rich.console import Console
+
+    width = None
+    if not terminal:
+        width = (
+            int(columns) if (columns := os.environ.get("COLUMNS", "")).isdecimal() else _UNBOUNDED
+        )
+    return Console(
+        file=io.StringIO(),
+        force_terminal=terminal,
+        width=width or None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )

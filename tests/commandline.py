@@ -1,0 +1,82 @@
+"""Starting the real `lastword` command in tests, and waiting for what it does."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from lastword import RunTracker, RunView
+
+PATIENCE = 20.0
+"""Seconds after which a test gives up on something that should have happened at once."""
+
+LASTWORD = [sys.executable, "-m", "lastword"]
+
+
+def environment(store: Path | str, **more: str) -> dict[str, str]:
+    """This environment without settings of its own, with the store named."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LASTWORD_")}
+    return {**kept, "LASTWORD_URL": str(store), **more}
+
+
+def lastword(store: Path | str, *arguments: str, **more: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*LASTWORD, *arguments],
+        env=environment(store, **more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+@contextmanager
+def started(
+    store: Path | str, *arguments: str, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The command in the background; it does not outlive the block."""
+    options = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        **options,
+    }
+    with subprocess.Popen([*LASTWORD, *arguments], env=environment(store), **options) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def only_run(store: Path | str) -> RunView:
+    """The one run that the store has."""
+    with RunTracker(store) as tracker:
+        views = tracker.list()
+        assert 1 == len(views), views
+        return views[0]
+
+
+def events(store: Path | str) -> list[dict[str, Any]]:
+    """The history of the one run that the store has, as JSON."""
+    with RunTracker(store) as tracker:
+        return [recorded.as_json() for recorded in tracker.history(tracker.list()[0].run_id)]
+
+
+def until(tracker: RunTracker, holds: Callable[[], bool]) -> None:
+    """Wait until it holds, looking again whenever the store has something new."""
+    end = monotonic() + PATIENCE
+    while not holds():
+        assert monotonic() < end, "it did not happen in time"
+        tracker.store.wait(tracker.store.last_position(), 0.05)
+
+
+def json_lines(data: bytes | str) -> list[Any]:
+    """One JSON document a line."""
+    return [json.loads(line) for line in data.splitlines()]

@@ -1,0 +1,118 @@
+"""One subscriber: a bounded queue that always has room for the last word."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Any
+
+from lastword.domain.status import RunStatus
+from lastword.infrastructure.endings import Claim, Ending, ending_of
+from lastword.infrastructure.subscribers import QUEUE_SIZE, Subscriber
+
+UNRECORDED = ending_of(Claim(1, RunStatus.COMPLETED, "the store is locked"), None)
+RECORDED = Ending({"run_id": 1, "complete": True, "db_status": "completed"}, None)
+
+
+def drained(subscriber: Subscriber) -> list[dict[str, Any]]:
+    messages = []
+    while not subscriber.queue.empty():
+        messages.append(subscriber.queue.get_nowait())
+    return messages
+
+
+def test_a_full_queue_loses_its_oldest_messages_and_never_the_end() -> None:
+    """1,005 messages, a warning and the signal leave the newest 997, a note on the loss, the warning and the signal."""
+    subscriber = Subscriber(1)
+    for number in range(QUEUE_SIZE + 5):
+        subscriber.push({"number": number})
+    subscriber.end(UNRECORDED)
+    found = drained(subscriber)
+    assert QUEUE_SIZE == len(found)
+    note = {
+        "run_id": 1,
+        "level": "warning",
+        "message": "8 messages were dropped: the queue was full",
+    }
+    assert [{"number": 1004}, note, UNRECORDED.warning, UNRECORDED.signal] == found[-4:]
+    assert {"number": 8} == found[0]
+
+
+def test_a_queue_with_room_loses_nothing() -> None:
+    """997 messages and the two last ones fit, and nothing is said of a loss."""
+    subscriber = Subscriber(1)
+    for number in range(QUEUE_SIZE - 2):
+        subscriber.push({"number": number})
+    subscriber.end(UNRECORDED)
+    found = drained(subscriber)
+    assert [{"number": 0}, {"number": QUEUE_SIZE - 3}] == [found[0], found[-3]]
+    assert QUEUE_SIZE == len(found)
+
+
+def test_dropped_messages_do_not_block_a_join() -> None:
+    """Whoever counts with task_done and join does not wait for messages that were dropped."""
+    subscriber = Subscriber(1)
+    for number in range(QUEUE_SIZE + 50):
+        subscriber.push({"number": number})
+    subscriber.end(RECORDED)
+    for _ in drained(subscriber):
+        subscriber.queue.task_done()
+    assert 0 == subscriber.queue.unfinished_tasks
+
+
+def test_many_ends_at_once_are_one() -> None:
+    """Of eight threads that bring the end, one is heard, and nothing comes after it."""
+    for _ in range(50):
+        subscriber, together = Subscriber(1), threading.Barrier(8)
+        ended: queue.Queue[bool] = queue.Queue()
+
+        def bring(
+            together: threading.Barrier = together,
+            ended: queue.Queue[bool] = ended,
+            subscriber: Subscriber = subscriber,
+        ) -> None:
+            together.wait(10)
+            ended.put(subscriber.end(RECORDED))
+            subscriber.push({"late": True})
+
+        threads = [threading.Thread(target=bring) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert [True] == [won for won in ended.queue if won]
+        assert [RECORDED.signal] == drained(subscriber)
+
+
+def test_a_reader_that_empties_the_queue_meanwhile_gets_the_end_once() -> None:
+    """Messages may be read while they are dropped: the numbers stay in order and the signal comes last."""
+    subscriber = Subscriber(1)
+    found: list[dict[str, Any]] = []
+
+    def read() -> None:
+        while True:
+            found.append(subscriber.queue.get(timeout=10))
+            if found[-1].get("complete"):
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(20_000):
+        subscriber.push({"number": number})
+    subscriber.end(RECORDED)
+    reader.join(10)
+    numbers = [message["number"] for message in found if "number" in message]
+    assert sorted(numbers) == numbers
+    assert [RECORDED.signal] == [message for message in found if "complete" in message]
+    assert RECORDED.signal == found[-1]
+
+
+def test_an_event_loop_that_is_closed_harms_nobody() -> None:
+    """A subscriber that cannot be woken is closed; the sender notices nothing."""
+
+    def wake() -> None:
+        raise RuntimeError("Event loop is closed")
+
+    subscriber = Subscriber(1, wake=wake)
+    subscriber.push({"number": 1})
+    assert subscriber.is_closed
