@@ -205,6 +205,8 @@ def json_of(value: object, what: str, limit: int = MAX_PAYLOAD_BYTES) -> JsonVal
     """
     if value is None or isinstance(value, bool):
         return value
+    if type(value) is dict and not value:
+        return {}
     try:
         _check_shape(value)
         encoded = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))

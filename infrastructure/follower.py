@@ -65,6 +65,8 @@ class Follower:
         self._stopping = False
         self._woken = False
         self._must_look = False
+        self.faults = 0
+        """How often in a row the store could not be asked."""
 
     @property
     def is_alive(self) -> bool:
@@ -104,7 +106,6 @@ class Follower:
 
     def _loop(self) -> None:
         position: int | None = None
-        faults = 0
         while not self._is_told_to_stop():
             interest = self._audience.interest()
             if interest is Interest.NOTHING:
@@ -120,10 +121,10 @@ class Follower:
                 else:
                     self._wait(interest, position)
                     position = self._catch_up(position)
-                faults = 0
+                self.faults = 0
             except Exception as error:  # whatever it is, somebody still waits
-                faults += 1
-                if faults == 1:
+                self.faults += 1
+                if self.faults == 1:
                     log.warning("lastword.follower.interrupted", error=str(error), exc_info=True)
                 position = None
                 self._pause(_PATIENCE_SECONDS)

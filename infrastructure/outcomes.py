@@ -31,6 +31,11 @@ def completed(result: object, *, now: datetime, limit: int = MAX_PAYLOAD_BYTES) 
     return CompleteRun(note=sanitise(f"result left out: {why}"), now=now)
 
 
+def cancelled(reason: str | None, *, actor: str | None = None, now: datetime) -> CancelRun:
+    """Stopped because somebody asked for it; a reason that is too long is cut, the outcome is recorded."""
+    return CancelRun(reason=None if reason is None else sanitise(str(reason)), actor=actor, now=now)
+
+
 def failed(error: BaseException | str, *, now: datetime, with_traceback: bool = False) -> FailRun:
     """An error, sanitised."""
     return FailRun(error=error_info(error, with_traceback=with_traceback), now=now)
@@ -80,8 +85,11 @@ def outcome_of(
         case SystemExit():
             code = error.code if isinstance(error.code, int) else 1
             text = f"exit code {code}" if isinstance(error.code, int) else f"{error.code}"
+            storable = code if -(2**63) <= code < 2**63 else None
             return FailRun(
-                error=ErrorInfo(type="SystemExit", message=sanitise(text)), exit_code=code, now=now
+                error=ErrorInfo(type="SystemExit", message=sanitise(text)),
+                exit_code=storable,
+                now=now,
             )
         case _:
             return failed(error, now=now, with_traceback=with_traceback)

@@ -13,7 +13,6 @@ import uuid_utils
 from pydantic import JsonValue
 
 from ..domain.commands import (
-    CancelRun,
     Command,
     CreateRun,
     RecordProgress,
@@ -33,7 +32,7 @@ from .liveness import this_owner
 from .logs import get_logger
 from .opening import open_store, spool_folder
 from .outages import OutageWatch
-from .outcomes import OutcomeCommand, completed, failed, outcome_of
+from .outcomes import OutcomeCommand, cancelled, completed, failed, outcome_of
 from .reading import RunReader, Views
 from .retrying import RetryPolicy
 from .scoped import arun_scope, run_scope, tracked
@@ -221,7 +220,7 @@ class RunTracker(RunReader):
         self, run_id: RunId, *, reason: str | None = None, actor: str | None = None
     ) -> Receipt:
         """The last word: the work stopped because somebody asked for it. Raises `RunNotFound`."""
-        return self.finish(run_id, CancelRun(reason=reason, actor=actor, now=self._clock()))
+        return self.finish(run_id, cancelled(reason, actor=actor, now=self._clock()))
 
     def finish(self, run_id: RunId, outcome: OutcomeCommand) -> Receipt:
         """Record an outcome, with the progress that is still held in the same transaction. Raises `RunNotFound`."""

@@ -6,7 +6,7 @@ A flag is a question asked of a view, a lease and a clock; it is never stored. O
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -98,19 +98,32 @@ def _silent(
 ) -> Flag | None:
     seen = _last_sign(view)
     lease = timedelta(seconds=min(_LONGEST_LEASE_SECONDS, view.lease_seconds))
-    excused = sum(
-        (max(timedelta(0), min(until, now) - max(since, seen)) for since, until in outages),
-        timedelta(0),
-    )
-    if now - seen - excused <= lease:
+    expires = _expiry(seen, lease, outages)
+    if now <= expires:
         return None
     who = "its owner" if view.owner is None else f"pid {view.owner.pid} on {view.owner.host}"
+    excused = expires - seen - lease
     away = f" (the store was away for {_seconds(excused)} of it)" if excused else ""
     return Flag(
         reason=FlagReason.SILENT,
-        since=seen + excused + lease,
+        since=expires,
         detail=f"{who} was last heard of {_seconds(now - seen)} ago{away}; its lease is {_seconds(lease)}",
     )
+
+
+def _expiry(
+    seen: datetime, lease: timedelta, outages: tuple[tuple[datetime, datetime], ...]
+) -> datetime:
+    """When a lease that was renewed at `seen` runs out; the clock of the lease stands still in an outage."""
+    if lease > datetime.max.replace(tzinfo=UTC) - seen:
+        return datetime.max.replace(tzinfo=UTC)
+    expires = seen + lease
+    for since, until in sorted(outages):
+        if since > expires:
+            break
+        away = max(timedelta(0), until - max(since, seen))
+        expires += min(away, datetime.max.replace(tzinfo=UTC) - expires)
+    return expires
 
 
 def _overdue(view: RunView, now: datetime) -> Flag | None:

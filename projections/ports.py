@@ -19,8 +19,7 @@ from .queries import Page, RunQuery
 from .run_view import RunView
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event that the store has not seen yet."""
 
     event_id: str
@@ -30,8 +29,7 @@ class NewEvent:
     actor: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """Events to be put at the end of one run's history: all of them or none."""
 
     run_id: RunId

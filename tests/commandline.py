@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
+
+import psutil
 
 from lastword import RunTracker, RunView
 
@@ -52,7 +54,24 @@ def started(
             yield process
         finally:
             if process.poll() is None:
+                family = psutil.Process(process.pid).children(recursive=True)
                 process.kill()
+                for child in family:
+                    child.kill()
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended, or ends in time; nobody may have taken note of its end yet."""
+    try:
+        process = psutil.Process(pid)
+        end = monotonic() + PATIENCE
+        while process.status() != psutil.STATUS_ZOMBIE and monotonic() < end:
+            with suppress(psutil.TimeoutExpired):
+                process.wait(0.05)
+                return True
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def only_run(store: Path | str) -> RunView:

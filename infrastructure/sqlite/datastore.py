@@ -278,8 +278,10 @@ class Transaction:
             if error is None and self._commit:
                 link.raw.execute("COMMIT")
             else:
+                link.newest = -1
                 link.raw.rollback()
         except sqlite3.Error as failed:
+            link.newest = -1
             error = error or failed
         if (
             self._commit and not link.in_place()

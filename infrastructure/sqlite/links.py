@@ -41,15 +41,19 @@ class Link(SQLiteConnection):
         self.pid = os.getpid()
         self.path = None if path is None else os.fspath(path)
         self.identity = None if path is None else identity_of(path)
+        self.newest = -1
+        """Position of the last event that was written here, committed or not."""
+        self.newest_at = 0
+        """Its `recorded_at`, in microseconds."""
         self.owner_ids: dict[str, int] = {}
         """Rows of `owners` that are known to be committed, by their JSON."""
 
     def in_place(self) -> bool:
         """Whether its file is still the one under the path."""
-        if self._name is None:
+        if self.path is None:
             return True
         try:
-            return identity_of(self._name) == self.identity
+            return identity_of(self.path) == self.identity
         except FileNotFoundError:
             return False
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,20 +24,20 @@ from ...domain.events import RecordedEvent
 from ...domain.values import Owner, from_micros, to_micros
 from ...projections.ports import Append
 from ...projections.run_view import RunView, apply
-from ..mapper import EVENT_COLUMNS, StoredRunEvent
+from ..mapper import EVENT_COLUMNS, StoredRunEvent, enveloped
 from .datastore import ThreadDatastore
-from .rows import INSERT_ROW, SELECT_VIEW, changes, id_of, owner_text, row_of, view_of
+from .links import Link
+from .rows import SELECT_VIEW, changes, id_of, new_row, owner_text, view_of
 from .waiting import PollingSubscription
 
 _INSERT_BARE = (
     "INSERT INTO events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)"
-    " RETURNING position"
 )
 _INSERT = """
 INSERT INTO events (originator_id, originator_version, topic, state, event_id, occurred_at, actor, correlation_id, int_id, recorded_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,
+    max(?, ifnull((SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1), 0)))
 """
-_LAST_TAKEN = "SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1"
 _INSERT_TAG = "INSERT INTO run_tags (key, value, created_at, number) VALUES (?, ?, ?, ?)"
 
 SELECT_EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events "
@@ -56,8 +56,8 @@ class Projection:
     view: RunView | None = None
     """The view with the events applied; None until they are written."""
     events: list[RecordedEvent] = field(default_factory=list[RecordedEvent])
-    owner_ids: dict[str, int] = field(default_factory=dict[str, int])
-    """Owners that the connection knows already."""
+    link: Link | None = None
+    """The connection that it is written on, which knows some things already."""
 
 
 class RunRecorder(SQLiteApplicationRecorder):
@@ -90,7 +90,7 @@ class RunRecorder(SQLiteApplicationRecorder):
         with transaction as cursor:
             projection: Projection | None = kwargs.get("projection")
             if projection is not None:
-                projection.owner_ids = transaction.link.owner_ids
+                projection.link = transaction.link
             positions = self._insert_events(cursor, stored_events, **kwargs)
         self.datastore.bell.ring()
         return positions
@@ -109,24 +109,21 @@ class RunRecorder(SQLiteApplicationRecorder):
         if view is not None and view.flag is not None:
             view = view.model_copy(update={"flag": None})  # never stored
         run_id = append.run_id if view is None else view.run_id
-        taken = _not_before_the_last(cursor, to_micros(self._clock()))
-        recorded_at = from_micros(taken)
+        now = self._clock().astimezone(UTC)
         positions: list[int] = []
         try:
             for new, stored in zip(append.events, stored_events, strict=True):
-                position = _insert(cursor, stored, taken)
-                recorded = RecordedEvent.model_validate(
-                    {
-                        "run_id": run_id,
-                        "version": stored.originator_version,
-                        "position": position,
-                        "event_id": new.event_id,
-                        "event": new.event,
-                        "occurred_at": new.occurred_at,
-                        "recorded_at": recorded_at,
-                        "actor": new.actor,
-                        "correlation_id": append.correlation_id,
-                    }
+                position, recorded_at = _insert(cursor, stored, now, projection.link)
+                recorded = enveloped(
+                    new.event,
+                    run_id=run_id,
+                    version=stored.originator_version,
+                    position=position,
+                    event_id=new.event_id,
+                    occurred_at=new.occurred_at.astimezone(UTC),
+                    recorded_at=recorded_at,
+                    actor=new.actor,
+                    correlation_id=append.correlation_id,
                 )
                 view = apply(view, recorded)
                 positions.append(position)
@@ -232,18 +229,15 @@ def _insert_bare(cursor: sqlite3.Cursor, stored: StoredEvent) -> int:
     originator_id = stored.originator_id
     key = originator_id.hex if isinstance(originator_id, UUID) else originator_id
     cursor.execute(_INSERT_BARE, (key, stored.originator_version, stored.topic, stored.state))
-    (position,) = cursor.fetchone()
-    return position
+    return cursor.lastrowid or 0
 
 
-def _not_before_the_last(cursor: sqlite3.Cursor, now: int) -> int:
-    """`now`, unless the clock was set back: events are never taken before the one in front of them."""
-    row = cursor.execute(_LAST_TAKEN).fetchone()
-    return now if row is None else max(now, row[0] or 0)
-
-
-def _insert(cursor: sqlite3.Cursor, stored: StoredEvent, taken: int) -> int:
+def _insert(
+    cursor: sqlite3.Cursor, stored: StoredEvent, now: datetime, link: Link | None
+) -> tuple[int, datetime]:
+    """The event's position, and when it was taken: now, unless an earlier event was taken later than that."""
     assert isinstance(stored, StoredRunEvent)  # noqa: S101  # the store made it
+    micros = to_micros(now)
     cursor.execute(
         _INSERT,
         (
@@ -256,11 +250,18 @@ def _insert(cursor: sqlite3.Cursor, stored: StoredEvent, taken: int) -> int:
             stored.actor,
             stored.correlation_id,
             stored.int_id,
-            taken,
+            micros,
         ),
     )
-    assert cursor.lastrowid is not None  # noqa: S101  # `position` is the table's rowid
-    return cursor.lastrowid
+    position = cursor.lastrowid or 0
+    if link is None or link.newest != position - 1 or link.newest_at > micros:
+        # Others have written since this connection did, or the clock was set back.
+        cursor.execute("SELECT recorded_at FROM events WHERE position = ?", (position,))
+        (micros,) = cursor.fetchone()
+        now = from_micros(micros)
+    if link is not None:
+        link.newest, link.newest_at = position, micros
+    return position, now
 
 
 def _ask(guard: Callable[[RunView], bool], cursor: sqlite3.Cursor, append: Append) -> None:
@@ -276,11 +277,12 @@ def _write_row(
     append = projection.append
 
     def owner_id(owner: Owner) -> int:
-        return owner_row(cursor, owner, projection.owner_ids)
+        link = projection.link
+        return owner_row(cursor, owner, {} if link is None else link.owner_ids)
 
     if append.view is None:
         number = positions[0]
-        cursor.execute(INSERT_ROW, row_of(view, number, owner_id))
+        cursor.execute(*new_row(view, number, owner_id))
         if view.tags:
             created_at = to_micros(view.created_at)
             cursor.executemany(

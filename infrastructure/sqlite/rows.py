@@ -3,7 +3,7 @@
 # ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -187,7 +187,7 @@ def _encoders(columns: tuple[str, ...]) -> Encoders:
     return tuple((column, _ENCODERS.get(column)) for column in columns)
 
 
-def _values(fields: dict[str, Any], encoders: Encoders, owner_id: OwnerId) -> list[Any]:
+def _values(fields: Mapping[str, Any], encoders: Encoders, owner_id: OwnerId) -> list[Any]:
     return [
         (_owner(fields[column], owner_id) if column == "owner" else fields[column])
         if encoder is None

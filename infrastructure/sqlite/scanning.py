@@ -87,11 +87,11 @@ def _scanned(events: Sequence[Row], row: Row | None) -> ScannedRun:
             view = view_of(row)
         except StoreCorrupt as error:
             problems.append(str(error))
-    key, int_id = (
-        ((events[0][_KEY], events[0][_EVENT_INT_ID]) if events else (row[_KEY], row[_INT_ID]))
-        if events or row
-        else ("", None)
-    )
+    key, int_id = "", None
+    if events:
+        key, int_id = events[0][_KEY], events[0][_EVENT_INT_ID]
+    elif row is not None:
+        key, int_id = row[_KEY], row[_INT_ID]
     try:
         run_id = id_of(key, int_id)
     except ValueError:

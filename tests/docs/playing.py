@@ -36,7 +36,7 @@ class Player:
             "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]),
             "HOME": str(folder),
             "XDG_DATA_HOME": str(folder / ".data"),
-            "COLUMNS": "120",
+            "COLUMNS": "200",
             "NO_COLOR": "1",
             "PYTHONWARNINGS": "error",
         }

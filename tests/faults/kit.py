@@ -23,6 +23,7 @@ class FaultyStore:
         self.real: Any = store
         self._lock = threading.Lock()
         self._plans: dict[str, list[tuple[str, Exception]]] = {}
+        self._first: dict[str, list[Callable[[], object]]] = {}
         self._down: Exception | None = None
         self.calls: list[str] = []
 
@@ -33,6 +34,11 @@ class FaultyStore:
         error = error or StoreUnavailable(f"{method}: refused by the fault kit")
         with self._lock:
             self._plans.setdefault(method, []).extend([(when, error)] * times)
+
+    def first(self, method: str, action: Callable[[], object]) -> None:
+        """Do something just before the next call of a method: what another process did in that moment."""
+        with self._lock:
+            self._first.setdefault(method, []).append(action)
 
     def go_down(self, *, transient: bool = False) -> None:
         """Every call fails until `come_back`."""
@@ -51,6 +57,9 @@ class FaultyStore:
             with self._lock:
                 self.calls.append(name)
                 plan = self._plans[name].pop(0) if self._plans.get(name) else None
+                action = self._first[name].pop(0) if self._first.get(name) else None
+            if action is not None:
+                action()
             if self._down is not None:
                 raise self._down
             if plan is None:

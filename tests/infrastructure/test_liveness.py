@@ -14,6 +14,7 @@ import pytest
 
 from faults.kit import wait_until
 from lastword import Owner
+from lastword.infrastructure import liveness
 from lastword.infrastructure.holding import Holdings
 from lastword.infrastructure.liveness import Heartbeat, owner_alive, this_owner
 
@@ -33,10 +34,7 @@ def child() -> subprocess.Popen[bytes]:
 
 
 def owner_of(child: subprocess.Popen[bytes]) -> Owner:
-    started = psutil.Process(child.pid).create_time()
-    me = this_owner()
-    moment = me.started_at.fromtimestamp(started, me.started_at.tzinfo)
-    return changed(me, pid=child.pid, started_at=moment)
+    return liveness.owner_of(child.pid)
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
@@ -81,7 +79,21 @@ def test_a_stopped_process_is_alive(child: subprocess.Popen[bytes]) -> None:
 def test_a_reused_pid_is_another_owner() -> None:
     """The same pid with another start time: the owner is gone."""
     me = this_owner()
-    assert owner_alive(changed(me, started_at=me.started_at - timedelta(hours=1))) is False
+    older = changed(me, started_at=me.started_at - timedelta(hours=1), start_ticks=1)
+    assert owner_alive(older) is False
+
+
+def test_a_reused_pid_is_known_without_ticks() -> None:
+    """Where the system does not count ticks, the start time by the clock tells the two apart."""
+    me = changed(this_owner(), start_ticks=None)
+    older = changed(me, started_at=me.started_at - timedelta(hours=1))
+    assert (True, False) == (owner_alive(me), owner_alive(older))
+
+
+def test_a_clock_that_was_set_does_not_end_anybody() -> None:
+    """After the clock of the host was set, start times read differently; the ticks since boot do not."""
+    me = this_owner()
+    assert owner_alive(changed(me, started_at=me.started_at - timedelta(hours=1))) is True
 
 
 def test_a_rebooted_host_ended_its_owners() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,11 @@ async def read(context: RunContext, folder: str) -> str:
     return folder
 
 
-@pytest.mark.parametrize(
-    "function", [read, CallableObject(), lambda context, folder: read(context, folder)]
-)
+def returns_a_coroutine(context: RunContext, *folders: str) -> Any:
+    return read(context, folders[0])
+
+
+@pytest.mark.parametrize("function", [read, CallableObject(), returns_a_coroutine])
 def test_whatever_gives_something_to_await(
     manager: RunManager, function: Callable[..., Any]
 ) -> None:
@@ -222,8 +225,6 @@ class TestCancelling:
         messages = manager.register_subscriber(run_id)
         gate.wait()
         view = manager.get_run(1)
-        from datetime import timedelta
-
         lost = manager._tracker.sweep(view.created_at + timedelta(days=1))
         assert [("failed", True)] == [(run.status, run.status_update_failed) for run in lost]
         assert messages.empty()

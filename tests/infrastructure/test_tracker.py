@@ -427,3 +427,11 @@ def test_a_url_of_another_kind_is_refused() -> None:
     """The message says what this release can do."""
     with pytest.raises(InvalidInput, match="'redis'"):
         RunTracker("redis://localhost/0")
+
+
+def test_a_reason_that_is_too_long_does_not_cost_the_outcome(tracker: RunTracker) -> None:
+    """The last word is recorded; its reason is cut."""
+    tracker.create("import", run_id=1)
+    tracker.start(1)
+    tracker.cancel(1, reason="x" * 5_000)
+    assert "cancelled" == tracker.get(1).status

@@ -300,3 +300,17 @@ def test_evidence_holds_what_the_verdict_rests_on():
     )
     other = view.model_copy(update={"owner": OTHER_OWNER})
     assert OTHER_OWNER == evidence_of(other, flag).owner
+
+
+def test_an_outage_excuses_only_a_lease_that_has_not_run_out() -> None:
+    """Silent before the store went away stays silent; the flag began when the lease ran out."""
+    view = view_of(RunCreated(name="import", lease_seconds=60), RunStarted(owner=OWNER))
+    seen = view.last_seen_at
+    assert seen is not None
+    second = timedelta(seconds=1)
+    before = (seen + 30 * second, seen + 80 * second)
+    after = (seen + 200 * second, seen + 900 * second)
+    flag = flag_of(view, seen + 1000 * second, Liveness(outages=(before, after)))
+    assert flag is not None
+    assert seen + 110 * second == flag.since
+    assert flag_of(view, seen + 110 * second, Liveness(outages=(before, after))) is None

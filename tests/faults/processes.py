@@ -1,0 +1,119 @@
+"""Real processes for real faults: started, spoken to over pipes, killed, and bounded in time."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+ROLES = Path(__file__).with_name("roles.py")
+PATIENCE = 60.0
+"""Seconds that any answer of a child may take on a busy machine."""
+
+
+class Child:
+    """A process that plays one of the parts in `roles.py`. Leaving the block ends it, whatever happened."""
+
+    def __init__(self, role: str, store: Path, **options: Any) -> None:
+        self._pending = b""
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment.pop("LASTWORD_SPOOL_DIR", None)
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROLES), role, str(store), json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self.process.pid
+
+    def say(self, word: str) -> None:
+        """Send a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(word.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def line(self, timeout: float = PATIENCE) -> str | None:
+        """The next line that it prints; None when none comes in time, or ever."""
+        assert self.process.stdout is not None
+        ends = monotonic() + timeout
+        while b"\n" not in self._pending:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self.process.stdout, selectors.EVENT_READ)
+                if not selector.select(max(0.0, ends - monotonic())):
+                    return None
+            data = os.read(self.process.stdout.fileno(), 65536)
+            if not data:
+                return None
+            self._pending += data
+        found, _, self._pending = self._pending.partition(b"\n")
+        return found.decode()
+
+    def answer(self, timeout: float = PATIENCE) -> Any:
+        """The next line, as JSON."""
+        found = self.line(timeout)
+        assert found is not None, "expected an answer, found none"
+        return json.loads(found)
+
+    def hear(self, expected: object, timeout: float = PATIENCE) -> None:
+        """Wait for exactly this answer."""
+        found = self.answer(timeout)
+        assert expected == found, f"expected the answer {expected!r}, found {found!r}"
+
+    def ask(self, word: str, timeout: float = PATIENCE) -> Any:
+        """Send a line and wait for the answer."""
+        self.say(word)
+        return self.answer(timeout)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    continue  # something was still on its way to it
+
+
+@contextmanager
+def locked(store: Path) -> Iterator[None]:
+    """Inside, another connection holds the write lock of a SQLite store; seen from other processes, another process does."""
+    connection = sqlite3.connect(store, timeout=PATIENCE, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()

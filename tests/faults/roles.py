@@ -1,0 +1,183 @@
+"""The parts that child processes play in tests of faults; run as ``python roles.py ROLE STORE OPTIONS``.
+
+Each prints one JSON line for each answer, and takes one line for each order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from faults.kit import FaultyStore
+
+from lastword import Failure, RunTracker
+
+from lastword.infrastructure.opening import open_store
+
+Options = dict[str, Any]
+
+
+def tell(answer: object) -> None:
+    """One line, in one piece."""
+    os.write(1, json.dumps(answer).encode() + b"\n")
+
+
+def told() -> str:
+    """The next order; the process ends when nobody gives any."""
+    line = sys.stdin.readline()
+    if not line:
+        os._exit(0)
+    return line.strip()
+
+
+def opened(store: Path, options: Options, **more: Any) -> RunTracker:
+    """A tracker with the settings among the options."""
+    given = {"progress_interval": 0.0, **options.get("settings", {})}
+    return RunTracker(store, **given, **more)
+
+
+def lifecycles(store: Path, options: Options) -> None:
+    """Live one life after the other until killed; say so after each event that was acknowledged.
+
+    With ``down`` the store refuses everything, so that the events go to the spool.
+    """
+    kept: list[Failure] = []
+    prefix = f"{os.getpid()}-"
+    faulty = FaultyStore(open_store(store))
+    tracker = opened(store, options, store=faulty, on_alert=[kept.append])
+    if options.get("down"):
+        faulty.go_down()
+    for number in range(1_000_000):
+        run_id = f"{prefix}{number}"
+        tracker.create("import", run_id=run_id)
+        _acknowledge(run_id, "RunCreated", kept)
+        tracker.start(run_id)
+        _acknowledge(run_id, "RunStarted", kept)
+        tracker.complete(run_id, result=number)
+        _acknowledge(run_id, "RunCompleted", kept)
+
+
+def _acknowledge(run_id: str, event: str, failures: list[Failure]) -> None:
+    """What is in the store or safe in the spool counts as acknowledged."""
+    if all(failure.kept for failure in failures):
+        tell([run_id, event])
+    failures.clear()
+
+
+def nursery(store: Path, options: Options) -> None:
+    """Fork a child for each order that plays `lifecycles`; saves the time to load everything anew."""
+    tell("ready")
+    while True:
+        down = told() == "down"
+        pid = os.fork()
+        if pid == 0:
+            lifecycles(store, {**options, "down": down})
+        tell({"pid": pid})
+        os.waitpid(pid, 0)
+        tell({"ended": pid})
+
+
+def worker(store: Path, options: Options) -> None:
+    """Own one run, beat for it, and do what is said."""
+    failures: list[Failure] = []
+    tracker = opened(store, options, on_alert=[failures.append])
+    run_id = tracker.create("import", run_id=options.get("run_id", 1))
+    tracker.start(run_id)
+    tell("started")
+    while True:
+        order = told()
+        if order == "complete":
+            receipt = tracker.complete(run_id, result="done")
+            tell({"stored": receipt.stored, "kept": [failure.kept for failure in failures]})
+        elif order == "whole":
+            with tracker.run("import", run_id="whole") as run:
+                run.progress(1, 2, step="half")
+                run.set_result({"rows": 2})
+            tell({"kept": [failure.kept for failure in failures]})
+        elif order == "beat":
+            tracker.beat()
+            tell("beaten")
+        elif order == "deliver":
+            tell(tracker.deliver_spool())
+        elif order == "waiting":
+            tell(tracker.spool_status().events)
+        elif order == "limit":  # no file may grow from here on: a disk that is full
+            size = max(Path(f"{store}{end}").stat().st_size for end in ("", "-wal"))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+            tell("limited")
+        elif order == "unlimit":
+            resource.setrlimit(
+                resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            )
+            tell("free")
+        elif order == "drop":  # root may write everywhere: become somebody else
+            if os.getuid() == 0:
+                os.setresuid(65534, 65534, 65534)
+            tell("dropped")
+        elif order == "close":
+            tracker.close()
+            tell("closed")
+
+
+def forgetter(store: Path, options: Options) -> None:
+    """Spool an outcome, then fork a child that lives on and never touches the tracker."""
+    faulty = FaultyStore(open_store(store))
+    tracker = opened(store, options, store=faulty)
+    tracker.start(tracker.create("import", run_id=1))
+    faulty.go_down()
+    tracker.complete(1)
+    pid = os.fork()
+    while pid == 0:
+        told()
+    tell({"child": pid})
+    told()
+
+
+def deliverer(store: Path, options: Options) -> None:
+    """Deliver the spool when told."""
+    faulty = FaultyStore(open_store(store))
+    faulty.go_down()  # so that opening does not deliver
+    tracker = opened(store, options, store=faulty)
+    faulty.come_back()
+    tell("ready")
+    told()
+    tell(tracker.deliver_spool())
+    told()
+
+
+def sweeper(store: Path, options: Options) -> None:
+    """Sweep when told; says which runs it declared lost."""
+    tracker = opened(store, options)
+    tell("ready")
+    while told() == "sweep":
+        tell([view.run_id for view in tracker.sweep()])
+
+
+def full(store: Path, options: Options) -> None:
+    """Keep events in a spool on a disk that becomes full, and go on."""
+    failures: list[Failure] = []
+    faulty = FaultyStore(open_store(store))
+    tracker = opened(store, options, store=faulty, on_alert=[failures.append])
+    tracker.start(tracker.create("import", run_id=1))
+    faulty.go_down()
+    tracker.progress(1, 1, message="x" * 1000)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, resource.RLIM_INFINITY))
+    tracker.progress(1, 2, message="y" * 1000)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    tracker.complete(1, result="done")
+    tell([failure.kept for failure in failures])
+    told()
+
+
+ROLES: dict[str, Callable[[Path, Options], None]] = {
+    role.__name__: role
+    for role in (lifecycles, nursery, worker, forgetter, deliverer, sweeper, full)
+}
+
+if __name__ == "__main__":
+    ROLES[sys.argv[1]](Path(sys.argv[2]), json.loads(sys.argv[3]))

@@ -1,0 +1,403 @@
+"""The spool as a folder of files: format, durability, privacy, limits."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import events, moments, objects, run_ids
+
+from lastword import RunCompleted, RunCreated, RunEvent, RunProgressed, StoreUnavailable
+from lastword.domain.errors import RunNotFound, UnsupportedSchema
+from lastword.infrastructure import spool as spool_module
+from lastword.infrastructure import spool_files
+from lastword.infrastructure.spool import Spool
+from lastword.infrastructure.spool_format import (
+    Newer,
+    Spooled,
+    Torn,
+    decode_line,
+    encode_line,
+    parsed,
+)
+from lastword.projections.ports import NewEvent
+
+WHEN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def new(event: RunEvent, number: int = 1) -> NewEvent:
+    return NewEvent(f"{number:032x}", event, WHEN)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "runs.db.spool"
+
+
+@pytest.fixture
+def spool(folder: Path) -> Iterator[Spool]:
+    spool = Spool(folder)
+    yield spool
+    spool.close()
+
+
+@pytest.fixture
+def logged() -> Iterator[list[structlog.typing.EventDict]]:
+    before = structlog.get_config() if structlog.is_configured() else None
+    with structlog.testing.capture_logs() as found:
+        structlog.configure()
+        structlog.configure(processors=[structlog.testing.LogCapture()])
+        capture = structlog.get_config()["processors"][0]
+        capture.entries = found
+        yield found
+    structlog.reset_defaults()
+    if before is not None:
+        structlog.configure(**before)
+
+
+def abandoned(folder: Path, *items: tuple[int | str, RunEvent]) -> Path:
+    """What a process that has ended left behind."""
+    spool = Spool(folder)
+    for number, (run_id, event) in enumerate(items, start=1):
+        assert spool.keep(run_id, [new(event, number)])
+    spool.close()
+    (path,) = (path for path in folder.iterdir() if path.suffix == ".jsonl")
+    return path
+
+
+class Taker:
+    """Takes what is delivered; refuses the runs that it is told to."""
+
+    def __init__(self, refused: dict[int | str, Exception] | None = None) -> None:
+        self.refused = refused or {}
+        self.taken: list[tuple[int | str, list[str]]] = []
+
+    def __call__(self, run_id: int | str, given: list[NewEvent]) -> int:
+        if run_id in self.refused:
+            raise self.refused[run_id]
+        self.taken.append((run_id, [item.event.TOPIC for item in given]))
+        return len(given)
+
+
+# -- the format
+
+
+@given(run_ids, events, moments, st.none() | st.text(max_size=20), objects)
+def test_every_event_survives(
+    run_id: int | str, event: RunEvent, when: datetime, actor: str | None, extra: dict[str, object]
+) -> None:
+    """What is read is what was written, with fields of a newer release, too."""
+    unknown = {f"x_{key}": value for key, value in extra.items() if value is not None}
+    event = type(event).model_validate({**event.model_dump(), **unknown})
+    written = NewEvent("ab" * 16, event, when, actor)
+    line = encode_line(Spooled(run_id, written))
+    read = decode_line(line[:-1])
+    assert isinstance(read, Spooled)
+    assert (run_id, type(run_id), written) == (read.run_id, type(read.run_id), read.event)
+
+
+@given(events, st.data())
+def test_a_line_that_is_cut_or_changed_is_torn(event: RunEvent, data: st.DataObject) -> None:
+    """Half a line, and a line with one other bit, are told from a whole one."""
+    line = encode_line(Spooled(1, new(event)))[:-1]
+    cut = data.draw(st.integers(0, len(line) - 1), "cut")
+    place, bit = data.draw(st.integers(9, len(line) - 1)), data.draw(st.integers(0, 7))
+    flipped = line[:place] + bytes([line[place] ^ 1 << bit]) + line[place + 1 :]
+    assert (Torn, Torn) == (type(decode_line(line[:cut])), type(decode_line(flipped)))
+
+
+def rechecked(line: bytes, old: bytes, put: bytes) -> bytes:
+    """The line with other content and the checksum for it."""
+    import zlib
+
+    body = line.rstrip(b"\n").partition(b" ")[2].replace(old, put)
+    return b"%08x %s" % (zlib.crc32(body), body)
+
+
+@pytest.mark.parametrize(
+    ("old", "put"), [(b'"type":"RunCompleted"', b'"type":"RunPaused"'), (b'"v":1', b'"v":2')]
+)
+def test_an_event_of_a_newer_release_is_not_damage(old: bytes, put: bytes) -> None:
+    """An unknown type or a higher version says whose it is, so that it can wait for a release that knows it."""
+    line = rechecked(encode_line(Spooled(7, new(RunCompleted()))), old, put)
+    found = decode_line(line)
+    assert isinstance(found, Newer)
+    assert (7, line) == (found.run_id, found.line)
+
+
+def test_a_whole_line_that_says_nonsense_is_damage() -> None:
+    """A right checksum over facts that no release ever wrote."""
+    line = encode_line(Spooled(7, new(RunCompleted())))
+    nonsense = [(b'"v":1', b'"v":0'), (b'"event":{}', b'"event":[]'), (b'"run_id":7,', b"")]
+    assert [Torn] * 3 == [type(decode_line(rechecked(line, old, put))) for old, put in nonsense]
+
+
+def test_a_file_of_a_newer_shape_is_refused_whole() -> None:
+    """Nobody guesses at lines under a header that is not known here."""
+    with pytest.raises(UnsupportedSchema, match="spool file: expected schema version 1"):
+        list(parsed(b"lastword-spool 2 {}\nwhatever\n"))
+
+
+# -- keeping
+
+
+def test_it_is_private(spool: Spool, folder: Path) -> None:
+    """The folder is its user's alone, and so is the file."""
+    assert spool.keep(1, [new(RunCompleted())])
+    (path,) = folder.iterdir()
+    assert (0o700, 0o600) == tuple(stat.S_IMODE(entry.stat().st_mode) for entry in (folder, path))
+
+
+def test_file_and_folder_are_fsynced_before_anybody_is_told(
+    spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file with its content, and the folder with its name; on removal the folder again."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        target = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append("folder" if target.is_dir() else f"file of {target.stat().st_size} bytes")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert spool.keep(1, [new(RunCompleted())])
+    (path,) = folder.iterdir()
+    header = len(path.read_bytes().splitlines(keepends=True)[0])
+    assert [
+        f"file of {header} bytes",
+        "folder",
+        f"file of {path.stat().st_size} bytes",
+    ] == synced
+    synced.clear()
+    spool.delivered([new(RunCompleted()).event_id])
+    assert (["folder"], []) == (synced, list(folder.iterdir()))
+
+
+def test_the_file_goes_when_all_of_it_is_delivered(spool: Spool, folder: Path) -> None:
+    """Not before the last event, and not twice."""
+    items = [new(RunProgressed(current=number), number) for number in (1, 2)]
+    spool.keep(1, items)
+    spool.delivered([items[0].event_id])
+    assert 1 == len(list(folder.iterdir()))
+    spool.delivered([items[1].event_id])
+    spool.delivered([items[1].event_id])
+    assert [] == list(folder.iterdir())
+
+
+def test_the_limit_refuses_progress_first(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, logged: list[structlog.typing.EventDict]
+) -> None:
+    """From half of the limit on only what matters is kept; over the limit nothing is, and that is said at critical level."""
+    monkeypatch.setattr(spool_module, "MAX_BYTES", 4000)
+    progress = RunProgressed(current=1, message="x" * 500)
+    kept = [spool.keep(1, [new(progress, number)]) for number in range(10)]
+    assert [True, True, False] == [kept[0], kept[1], kept[-1]]
+    assert spool.pending().bytes <= 2000
+    outcomes = [spool.keep(1, [new(RunCompleted(result="x" * 500), 100 + n)]) for n in range(10)]
+    assert [True, False] == [outcomes[0], outcomes[-1]]
+    assert 2000 < spool.pending().bytes <= 4000
+    assert {"critical"} == {
+        entry["log_level"] for entry in logged if entry["event"] == "lastword.spool.failed"
+    }
+    assert sum(kept) + sum(outcomes) == spool.pending().events
+
+
+def test_what_is_half_written_does_not_spoil_what_follows(
+    spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full in the middle of a line and the file cannot even be cut back: the next event is whole all the same."""
+    spool.keep(1, [new(RunCreated(name="import"), 1)])
+    real = spool_files.write_all
+
+    def half(file: int, data: bytes) -> None:
+        real(file, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    def refuse(_file: int, _size: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as fault:
+        fault.setattr(spool_module, "write_all", half)
+        fault.setattr(os, "ftruncate", refuse)
+        assert not spool.keep(1, [new(RunCompleted(), 2)])
+    assert spool.keep(1, [new(RunCompleted(), 3)])
+    assert spool.keep(1, [new(RunCompleted(), 4)])
+    spool.close()
+    taker = Taker()
+    assert 3 == spool.deliver_abandoned(taker)
+    assert [(1, ["RunCreated", "RunCompleted", "RunCompleted"])] == taker.taken
+    assert [".torn"] == [path.suffix for path in folder.iterdir()]
+
+
+def test_a_folder_that_cannot_be_had_is_said_and_survived(
+    tmp_path: Path, logged: list[structlog.typing.EventDict]
+) -> None:
+    """A file where the folder should be: nothing is kept, and nothing raises."""
+    (tmp_path / "spool").write_text("not a folder")
+    spool = Spool(tmp_path / "spool")
+    assert not spool.keep(1, [new(RunCompleted())])
+    assert (0, 0) == (spool.deliver_abandoned(Taker()), spool.pending().events)
+    assert {"lastword.spool.failed", "lastword.spool.unreadable"} == {
+        entry["event"] for entry in logged
+    }
+
+
+# -- delivering what others left behind
+
+
+def test_runs_are_handed_over_in_order(spool: Spool, folder: Path) -> None:
+    """Each run's events together, and as they happened; then the file goes."""
+    abandoned(
+        folder,
+        (1, RunCreated(name="a")),
+        ("x", RunCreated(name="b")),
+        (1, RunProgressed(current=1)),
+        (1, RunCompleted()),
+    )
+    taker = Taker()
+    assert 4 == spool.deliver_abandoned(taker)
+    assert [(1, ["RunCreated", "RunProgressed", "RunCompleted"]), ("x", ["RunCreated"])] == taker.taken
+    assert [] == list(folder.iterdir())
+
+
+@pytest.mark.parametrize("keep_lines", [0, 1])
+def test_a_file_without_events_goes(spool: Spool, folder: Path, keep_lines: int) -> None:
+    """Empty, or a header alone: the process died before it kept anything."""
+    path = abandoned(folder, (1, RunCompleted()))
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:keep_lines]))
+    assert 0 == spool.pending().events
+    assert 0 == spool.deliver_abandoned(Taker())
+    assert [] == list(folder.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["torn", "flipped"])
+def test_damage_is_set_aside_and_the_rest_delivered(
+    spool: Spool, folder: Path, damage: str, logged: list[structlog.typing.EventDict]
+) -> None:
+    """A torn last line, or a damaged one in the middle, costs nobody else anything; it is kept for people to look at."""
+    path = abandoned(folder, (1, RunCreated(name="a")), (2, RunCreated(name="b")), (3, RunCompleted()))
+    lines = path.read_bytes().splitlines(keepends=True)
+    if damage == "torn":
+        expected, lines[3] = [1, 2], lines[3][: len(lines[3]) // 2]
+    else:
+        expected, lines[2] = [1, 3], lines[2].replace(b'"b"', b'"c"')
+    path.write_bytes(b"".join(lines))
+    taker = Taker()
+    assert (2, 2) == (spool.pending().events, spool.deliver_abandoned(taker))
+    assert expected == [run_id for run_id, _ in taker.taken]
+    (aside,) = folder.iterdir()
+    assert (".torn", 0o600) == (aside.suffix, stat.S_IMODE(aside.stat().st_mode))
+    assert (lines[3] if damage == "torn" else lines[2]).strip() == aside.read_bytes().strip()
+    assert [1] == [entry["lines"] for entry in logged if entry["event"] == "lastword.spool.torn"]
+
+
+@pytest.mark.parametrize(
+    ("old", "put"), [(b'"type":"RunCompleted"', b'"type":"RunPaused"'), (b'"v":1', b'"v":2')]
+)
+def test_an_event_of_a_newer_release_waits_and_blocks_nobody(
+    spool: Spool, folder: Path, old: bytes, put: bytes, logged: list[structlog.typing.EventDict]
+) -> None:
+    """Its run stays in the file, whole and in order; the other runs get in, and it is reported once."""
+    path = abandoned(
+        folder, (1, RunCreated(name="a")), (2, RunCreated(name="b")), (1, RunCompleted())
+    )
+    lines = path.read_bytes().splitlines()
+    newer = rechecked(lines[3], old, put)
+    path.write_bytes(b"\n".join([*lines[:3], newer]) + b"\n")
+    taker = Taker()
+    assert [1, 0] == [spool.deliver_abandoned(taker) for _ in range(2)]
+    assert [(2, ["RunCreated"])] == taker.taken
+    (left,) = folder.iterdir()
+    assert [lines[1], newer] == left.read_bytes().splitlines()[1:]
+    assert 2 == spool.pending().events
+    assert 1 == sum(entry["event"] == "lastword.spool.stuck" for entry in logged)
+
+
+def test_a_file_of_a_newer_release_stays_and_blocks_nobody(spool: Spool, folder: Path) -> None:
+    """A header that is not known here: the file is not touched, the next one is delivered."""
+    path = abandoned(folder, (1, RunCompleted()))
+    strange = path.with_name("0-newer.jsonl")
+    strange.write_bytes(b"lastword-spool 2 {}\nwhatever\n")
+    taker = Taker()
+    assert 1 == spool.deliver_abandoned(taker)
+    assert b"lastword-spool 2 {}\nwhatever\n" == strange.read_bytes()
+    assert [1] == [run_id for run_id, _ in taker.taken]
+    assert 1 == spool.pending().files
+
+
+def test_a_run_that_cannot_be_delivered_blocks_nobody(spool: Spool, folder: Path) -> None:
+    """The store does not know one of the runs: it waits, the others get in; once it is known it gets in, too."""
+    abandoned(folder, (1, RunCompleted()), (2, RunCompleted()), (3, RunCompleted()))
+    taker = Taker({1: RunNotFound(1)})
+    assert 2 == spool.deliver_abandoned(taker)
+    assert 1 == spool.pending().events
+    taker.refused.clear()
+    assert 1 == spool.deliver_abandoned(taker)
+    assert [2, 3, 1] == [run_id for run_id, _ in taker.taken]
+    assert [] == list(folder.iterdir())
+
+
+def test_the_file_stays_while_the_store_is_away(spool: Spool, folder: Path) -> None:
+    """Half of it got in: all of it stays, byte for byte, and comes again."""
+    path = abandoned(folder, (1, RunCompleted()), (2, RunCompleted()))
+    content = path.read_bytes()
+    with pytest.raises(StoreUnavailable):
+        spool.deliver_abandoned(Taker({2: StoreUnavailable("away")}))
+    assert content == path.read_bytes()
+    assert 2 == spool.deliver_abandoned(Taker())
+
+
+def test_what_cannot_be_read_is_passed_over(
+    spool: Spool,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: list[structlog.typing.EventDict],
+) -> None:
+    """Another user's file: said once, and the others are delivered."""
+    theirs = abandoned(folder, (1, RunCompleted())).rename(folder / "0-theirs.jsonl")
+    real = os.open
+
+    def refuse(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if Path(path) == theirs:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, flags, mode)
+
+    Spool(folder).keep(2, [new(RunCompleted())])
+    monkeypatch.setattr(os, "open", refuse)
+    taker = Taker()
+    assert [1, 0] == [spool.deliver_abandoned(taker) for _ in range(2)]
+    assert [2] == [run_id for run_id, _ in taker.taken]
+    said = [entry for entry in logged if entry["event"] == "lastword.spool.not_delivered"]
+    assert [str(theirs)] == [entry["file"] for entry in said]
+
+
+def test_a_folder_of_another_user_is_survived(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot even be listed: nothing is delivered, and opening a tracker does not fail over it."""
+    folder.mkdir()
+
+    def refuse(_path: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    spool = Spool(folder)
+    assert (0, 0) == (spool.deliver_abandoned(Taker()), spool.pending().files)
+
+
+def test_what_was_rejected_is_kept_for_people(spool: Spool, folder: Path) -> None:
+    """The events of a run whose id belongs to another run by now: whole lines, in a private file that nobody delivers."""
+    assert spool.set_aside(7, [new(RunCreated(name="a"), 1), new(RunCompleted(), 2)])
+    (path,) = folder.iterdir()
+    assert (".rejected", 0o600) == (path.suffix, stat.S_IMODE(path.stat().st_mode))
+    found = [item for item in parsed(path.read_bytes()) if isinstance(item, Spooled)]
+    assert [(7, "RunCreated"), (7, "RunCompleted")] == [(i.run_id, i.event.event.TOPIC) for i in found]
+    assert (0, 0) == (spool.pending().files, spool.deliver_abandoned(Taker()))
