@@ -3,7 +3,7 @@
 All of them write to a file in WAL mode with ``synchronous = FULL`` and commit three times a lifecycle.
 """
 
-# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
+# statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 import json
@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import uuid_utils
@@ -142,7 +142,9 @@ class StatusColumn:
         """See `Contender`."""
         key = str(uuid_utils.uuid7())
         execute = self._db.execute
-        execute("INSERT INTO runs VALUES (?, ?, 'pending', ?, NULL, NULL, NULL)", (key, NAME, micros()))
+        execute(
+            "INSERT INTO runs VALUES (?, ?, 'pending', ?, NULL, NULL, NULL)", (key, NAME, micros())
+        )
         execute("UPDATE runs SET status = 'running', started_at = ? WHERE id = ?", (micros(), key))
         execute(
             "UPDATE runs SET status = 'completed', finished_at = ?, result = ? WHERE id = ?",
@@ -181,7 +183,7 @@ class Stock:
     """The eventsourcing library as it comes: an application, an aggregate, its SQLite module. It keeps no view."""
 
     name = "eventsourcing, stock"
-    environment: dict[str, str] = {}
+    environment: ClassVar[dict[str, str]] = {}
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"{type(self).__name__}.db"
@@ -247,7 +249,7 @@ class StockWithView(Stock):
     """The same with a small status row (not Lastword's columns and indexes)."""
 
     name = "eventsourcing, stock + view row"
-    environment = {"APPLICATION_RECORDER_TOPIC": get_topic(ViewRecorder)}  # noqa: RUF012  # read only
+    environment: ClassVar[dict[str, str]] = {"APPLICATION_RECORDER_TOPIC": get_topic(ViewRecorder)}
 
 
 ALL = (Floor, Lastword, Stock, StockWithView, StatusColumn)

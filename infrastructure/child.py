@@ -238,7 +238,7 @@ def _spawn(
     def spawn(program: str, arguments: Sequence[str]) -> int:
         return os.posix_spawnp(
             program,
-            arguments,
+            [*arguments],
             environment,
             file_actions=actions,
             setsigmask=gate.before,

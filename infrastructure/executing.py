@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-
-import structlog
 
 from ..domain.commands import CancelRun, CompleteRun, FailRun
 from ..domain.errors import CancelledByRequest, InvalidTransition, StoreUnavailable
@@ -21,9 +18,9 @@ from .context import RunContext
 from .endings import Claim
 from .handle import as_current
 from .journal import Receipt
-from .logs import get_logger
+from .logs import bound, get_logger
 from .notifier import Notifier
-from .outcomes import OutcomeCommand, error_info
+from .outcomes import OutcomeCommand, error_info, task_was_cancelled
 
 if TYPE_CHECKING:
     from .tracker import RunTracker
@@ -103,7 +100,7 @@ class Execution:
 
     def _perform(self) -> None:
         _inside.set(self)  # in a copy of the caller's variables, which ends with the run
-        with structlog.contextvars.bound_contextvars(run_id=self.run_id), as_current(self.context):
+        with bound(run_id=self.run_id), as_current(self.context):
             if self.context.asked is not None:
                 self._finish(self._cancelled(), None)
                 return
@@ -149,7 +146,7 @@ class Execution:
             return self._outcome_of(error), error
 
     def _outcome_of(self, error: BaseException) -> OutcomeCommand:
-        stopped = isinstance(error, CancelledByRequest | asyncio.CancelledError)
+        stopped = isinstance(error, CancelledByRequest) or task_was_cancelled(error)
         if stopped and self.context.asked is not None:
             return self._cancelled()
         try:
@@ -198,6 +195,8 @@ def run_awaitable(awaitable: Awaitable[Any], context: RunContext) -> Any:
     """Run it to its end on an event loop of its own; its task is cancelled when the run is asked to stop."""
 
     async def guarded() -> tuple[Any, BaseException | None]:
+        import asyncio
+
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
         def stop() -> None:
@@ -214,6 +213,8 @@ def run_awaitable(awaitable: Awaitable[Any], context: RunContext) -> Any:
 
     work = guarded()
     try:
+        import asyncio  # slow to import, and not needed by functions that are not async
+
         with asyncio.Runner() as runner:
             result, error = runner.run(work)
     finally:

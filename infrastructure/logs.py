@@ -2,23 +2,17 @@
 
 An unconfigured structlog prints to standard output, which belongs to the application. So until somebody configures structlog,
 our events go to the `logging` logger of the same name, as ``event key=value ...``.
+
+structlog takes as long to import as all the rest of us, so it comes with the first tracker (`ready`), not with ``import lastword``.
 """
 
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
+from functools import cached_property
+from importlib import import_module
 from typing import Any
-
-import structlog
-
-_PLAIN = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.filter_by_level,
-    structlog.stdlib.PositionalArgumentsFormatter(),
-    structlog.processors.StackInfoRenderer(),
-    structlog.processors.format_exc_info,
-    structlog.processors.KeyValueRenderer(key_order=["event", "run_id"], drop_missing=True),
-]
 
 
 class Logger:
@@ -29,15 +23,31 @@ class Logger:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._plain: Any = structlog.wrap_logger(
-            logging.getLogger(name),
-            processors=_PLAIN,
+
+    @cached_property
+    def _plain(self) -> Any:
+        import structlog
+
+        return structlog.wrap_logger(
+            logging.getLogger(self._name),
+            processors=[
+                structlog.contextvars.merge_contextvars,
+                structlog.stdlib.filter_by_level,
+                structlog.stdlib.PositionalArgumentsFormatter(),
+                structlog.processors.StackInfoRenderer(),
+                structlog.processors.format_exc_info,
+                structlog.processors.KeyValueRenderer(
+                    key_order=["event", "run_id"], drop_missing=True
+                ),
+            ],
             wrapper_class=structlog.stdlib.BoundLogger,
             context_class=dict,
             cache_logger_on_first_use=True,
         )
 
     def _target(self) -> Any:
+        import structlog
+
         return structlog.get_logger(self._name) if structlog.is_configured() else self._plain
 
     def debug(self, event: str, **fields: Any) -> None:
@@ -64,3 +74,19 @@ class Logger:
 def get_logger(name: str) -> Logger:
     """The library's logger of this name."""
     return Logger(name)
+
+
+def ready() -> None:
+    """Import structlog now: on the day of trouble there may be no file descriptor left to do it with."""
+    import_module("structlog")
+
+
+def bound(**fields: Any) -> AbstractContextManager[None]:
+    """Inside the block, what this thread or task logs through structlog carries these fields.
+
+    >>> with bound(run_id=17):
+    ...     get_logger("lastword.example").debug("lastword.example.inside")
+    """
+    from structlog.contextvars import bound_contextvars
+
+    return bound_contextvars(**fields)

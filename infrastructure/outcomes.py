@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 import traceback
 from datetime import datetime
 
@@ -59,6 +59,16 @@ def error_info(error: BaseException | str, *, with_traceback: bool = False) -> E
     return ErrorInfo(type=type(error).__name__[:200], message=sanitise(text), traceback=trace)
 
 
+def task_was_cancelled(error: BaseException) -> bool:
+    """Whether this is how asyncio ends a task. It takes long to import, and need not be: who has not, has no tasks.
+
+    >>> task_was_cancelled(ValueError())
+    False
+    """
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+
+
 def outcome_of(
     error: BaseException | None,
     result: object = None,
@@ -78,7 +88,7 @@ def outcome_of(
             return CancelRun(reason="interrupted from the keyboard", now=now)
         case CancelledByRequest():
             return CancelRun(reason=sanitise(str(error)) or None, now=now)
-        case asyncio.CancelledError():
+        case _ if task_was_cancelled(error):
             return CancelRun(reason="task cancelled", now=now)
         case SystemExit() if error.code in (None, 0):
             return completed(result, now=now, limit=limit)

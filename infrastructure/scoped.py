@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-import structlog
-
 from ..domain.errors import InvalidInput
 from .handle import RunHandle, as_current
-from .logs import get_logger
+from .logs import bound, get_logger
 
 if TYPE_CHECKING:
+    import asyncio
+
     from .tracker import RunTracker
 
 log = get_logger("lastword.scoped")
@@ -29,7 +28,7 @@ T = TypeVar("T")
 def run_scope(tracker: RunTracker, name: str, **create: Any) -> Iterator[RunHandle]:
     """See `RunTracker.run`."""
     handle = _begin(tracker, name, create)
-    with structlog.contextvars.bound_contextvars(run_id=handle.run_id), as_current(handle):
+    with bound(run_id=handle.run_id), as_current(handle):
         try:
             yield handle
         except BaseException as error:
@@ -42,7 +41,7 @@ def run_scope(tracker: RunTracker, name: str, **create: Any) -> Iterator[RunHand
 async def arun_scope(tracker: RunTracker, name: str, **create: Any) -> AsyncIterator[RunHandle]:
     """See `RunTracker.arun`."""
     handle, cancelled = await _to_its_end(functools.partial(_begin, tracker, name, create))
-    with structlog.contextvars.bound_contextvars(run_id=handle.run_id), as_current(handle):
+    with bound(run_id=handle.run_id), as_current(handle):
         try:
             if cancelled is not None:
                 raise cancelled  # noqa: TRY301  # as if it came out of the block
@@ -107,6 +106,8 @@ def _end(tracker: RunTracker, handle: RunHandle, error: BaseException | None) ->
 
 async def _to_its_end(action: Callable[[], T]) -> tuple[T, asyncio.CancelledError | None]:
     """What the action gives, run in a thread to its end also when the task is cancelled meanwhile; and that cancellation."""
+    import asyncio  # slow to import, and loaded anyway where there is a task
+
     work = asyncio.ensure_future(asyncio.to_thread(action))
     cancelled: asyncio.CancelledError | None = None
     while not work.done():

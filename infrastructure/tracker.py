@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 import uuid_utils
 from pydantic import JsonValue
@@ -29,17 +29,19 @@ from .handle import RunHandle
 from .holding import Holdings
 from .journal import Journal, Receipt
 from .liveness import this_owner
-from .logs import get_logger
+from .logs import get_logger, ready
 from .opening import open_store, spool_folder
 from .outages import OutageWatch
 from .outcomes import OutcomeCommand, cancelled, completed, failed, outcome_of
 from .reading import RunReader, Views
 from .retrying import RetryPolicy
 from .scoped import arun_scope, run_scope, tracked
-from .settings import Settings, load_settings
 from .spool import Spool, SpoolStatus
 from .sweeper import sweep
 from .throttle import ProgressThrottle
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 log = get_logger("lastword.tracker")
 
@@ -80,6 +82,9 @@ class RunTracker(RunReader):
         store: RunStore | None = None,
         **given: Any,
     ) -> None:
+        from .settings import load_settings  # pydantic-settings takes long to import
+
+        ready()
         self.settings = settings or load_settings(url=None if url is None else str(url), **given)
         retry = RetryPolicy(
             self.settings.retry_attempts, self.settings.retry_base_delay, self.settings.retry_budget

@@ -26,14 +26,16 @@ def environment(store: Path | str, **more: str) -> dict[str, str]:
     return {**kept, "LASTWORD_URL": str(store), **more}
 
 
-def lastword(store: Path | str, *arguments: str, **more: str) -> subprocess.CompletedProcess[bytes]:
-    """Run the command to its end."""
+def lastword(
+    store: Path | str, *arguments: str, patience: float = PATIENCE, **more: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command to its end; `more` is environment."""
     return subprocess.run(
         [*LASTWORD, *arguments],
         env=environment(store, **more),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=patience,
         check=False,
     )
 
@@ -43,13 +45,11 @@ def started(
     store: Path | str, *arguments: str, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The command in the background; it does not outlive the block."""
-    options = {
-        "stdin": subprocess.PIPE,
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-        **options,
-    }
-    with subprocess.Popen([*LASTWORD, *arguments], env=environment(store), **options) as process:
+    for stream in ("stdin", "stdout", "stderr"):
+        options.setdefault(stream, subprocess.PIPE)
+    command = [*LASTWORD, *arguments]
+    process: subprocess.Popen[bytes]
+    with subprocess.Popen(command, env=environment(store), **options) as process:
         try:
             yield process
         finally:

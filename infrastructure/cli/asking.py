@@ -43,7 +43,10 @@ def list_runs(
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="N", help="Runs of this name.")] = None,
     flagged: Annotated[
-        bool | None, typer.Option(help="Only runs that have a flag now, or that have none.")
+        bool | None,
+        typer.Option(
+            "--flagged/--not-flagged", help="Only runs that have a flag now, or that have none."
+        ),
     ] = None,
     tag: Tags = None,
     since: Annotated[

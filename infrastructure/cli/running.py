@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Annotated
 
 import typer
@@ -91,6 +92,11 @@ def run(
 
     Example: lastword run --name import --tag team=data --timeout 2h -- python import.py
     """
+    if not hasattr(signal, "sigtimedwait"):
+        raise InvalidInput(
+            "run: expected a system that tells where a signal came from, such as Linux;"
+            " here, track the work from Python with `RunTracker.run`"
+        )
     from ..process import TrackedCommand, run_command
     from .output import note, one_line
 

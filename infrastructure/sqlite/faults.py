@@ -106,7 +106,7 @@ def translate(error: BaseException, url: str) -> LastwordError:
         found, remedy = _REFUSED[code]
         moved = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_DBMOVED
         return StoreUnavailable(
-            f"{url}: expected to write to it, found that {found} ({error}); {remedy}",
+            f"{url}: expected a file to read and write, found that {found} ({error}); {remedy}",
             transient=moved,
         )
     if code in _DAMAGED:

@@ -53,13 +53,12 @@ class Preparation:
         Raises `StoreUnavailable` for a path that cannot be used, `StoreCorrupt` for a file of another kind, `UnsupportedSchema`.
         """
         check_sqlite()
-        if self._has_content():
-            self._look()
         until = time.monotonic() + self._busy_timeout
         while True:
-            raw = connect(self._path, busy_timeout=self._busy_timeout, mode="rwc")
             try:
-                _set_up(raw, self.url)
+                if self._has_content():
+                    self._look()
+                self._set_up()
             except sqlite3.OperationalError as error:
                 # Switching to the write-ahead log does not wait for another process that does the same.
                 if code_of(error) not in _LOCKED or time.monotonic() > until:
@@ -67,8 +66,6 @@ class Preparation:
                 time.sleep(_RETRY_SECONDS)
             else:
                 return
-            finally:
-                raw.close()
 
     def _has_content(self) -> bool:
         """Whether there is a file with something in it.
@@ -115,20 +112,23 @@ class Preparation:
         finally:
             raw.close()
 
+    def _set_up(self) -> None:
+        raw = connect(self._path, busy_timeout=self._busy_timeout, mode="rwc")
+        try:
+            check_ours(raw, self.url)
+            (mode,) = raw.execute("PRAGMA journal_mode").fetchone()
+            if mode != "wal" and not _read_only(raw):
+                raw.execute("PRAGMA journal_mode = WAL")
+            raw.execute("PRAGMA synchronous = FULL")
+            migrate(raw, self.url)
+        finally:
+            raw.close()
+
     def _of_another_kind(self) -> StoreCorrupt:
         return StoreCorrupt(
             f"{self.url}: expected a Lastword store or a new file, found a file that is no SQLite database;"
             " choose another path (this file was not changed)"
         )
-
-
-def _set_up(raw: sqlite3.Connection, url: str) -> None:
-    check_ours(raw, url)
-    (mode,) = raw.execute("PRAGMA journal_mode").fetchone()
-    if mode != "wal" and not _read_only(raw):
-        raw.execute("PRAGMA journal_mode = WAL")
-    raw.execute("PRAGMA synchronous = FULL")
-    migrate(raw, url)
 
 
 def _read_only(raw: sqlite3.Connection) -> bool:

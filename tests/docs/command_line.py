@@ -83,7 +83,7 @@ def _table(command: Any) -> str:
     rows = list(_rows(command))
     if not rows:
         return ""
-    return "\n".join(["| option | |", "| --- | --- |", *rows]) + "\n"
+    return "\n".join(["| option | meaning |", "| --- | --- |", *rows]) + "\n"
 
 
 def _rows(command: Any) -> Iterator[str]:
@@ -93,10 +93,10 @@ def _rows(command: Any) -> Iterator[str]:
         if not item.is_flag:
             takes = f" {item.metavar or item.name.upper()}"
             if isinstance(default, Enum):
-                takes = " " + "\\|".join(str(choice.value) for choice in type(default))
+                said = f" One of {', '.join(str(choice.value) for choice in type(default))}."
                 default = default.value
             if default is not None and not callable(default):
-                said = f" Default: {default}."
+                said += f" Default: {default}."
         yield f"| `{names}{takes}` | {_escaped(item.help or '')}{said} |"
 
 

@@ -24,7 +24,7 @@ class FaultyStore:
         self._lock = threading.Lock()
         self._plans: dict[str, list[tuple[str, Exception]]] = {}
         self._first: dict[str, list[Callable[[], object]]] = {}
-        self._down: Exception | None = None
+        self._down: bool | None = None
         self.calls: list[str] = []
 
     def fail(
@@ -42,7 +42,7 @@ class FaultyStore:
 
     def go_down(self, *, transient: bool = False) -> None:
         """Every call fails until `come_back`."""
-        self._down = StoreUnavailable("the store is down", transient=transient)
+        self._down = transient
 
     def come_back(self) -> None:
         """Calls work again."""
@@ -61,7 +61,7 @@ class FaultyStore:
             if action is not None:
                 action()
             if self._down is not None:
-                raise self._down
+                raise StoreUnavailable("the store is down", transient=self._down)
             if plan is None:
                 return target(*args, **kwargs)
             when, error = plan

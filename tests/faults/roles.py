@@ -35,10 +35,10 @@ def told() -> str:
     return line.strip()
 
 
-def opened(store: Path, options: Options, **more: Any) -> RunTracker:
-    """A tracker with the settings among the options."""
+def opened(path: Path | None, options: Options, **more: Any) -> RunTracker:
+    """A tracker with the settings among the options; for the store at the path, or for one that is given."""
     given = {"progress_interval": 0.0, **options.get("settings", {})}
-    return RunTracker(store, **given, **more)
+    return RunTracker(path, **given, **more)
 
 
 def lifecycles(store: Path, options: Options) -> None:
@@ -49,7 +49,7 @@ def lifecycles(store: Path, options: Options) -> None:
     kept: list[Failure] = []
     prefix = f"{os.getpid()}-"
     faulty = FaultyStore(open_store(store))
-    tracker = opened(store, options, store=faulty, on_alert=[kept.append])
+    tracker = opened(None, options, store=faulty, on_alert=[kept.append])
     if options.get("down"):
         faulty.go_down()
     for number in range(1_000_000):
@@ -127,7 +127,7 @@ def worker(store: Path, options: Options) -> None:
 def forgetter(store: Path, options: Options) -> None:
     """Spool an outcome, then fork a child that lives on and never touches the tracker."""
     faulty = FaultyStore(open_store(store))
-    tracker = opened(store, options, store=faulty)
+    tracker = opened(None, options, store=faulty)
     tracker.start(tracker.create("import", run_id=1))
     faulty.go_down()
     tracker.complete(1)
@@ -142,7 +142,7 @@ def deliverer(store: Path, options: Options) -> None:
     """Deliver the spool when told."""
     faulty = FaultyStore(open_store(store))
     faulty.go_down()  # so that opening does not deliver
-    tracker = opened(store, options, store=faulty)
+    tracker = opened(None, options, store=faulty)
     faulty.come_back()
     tell("ready")
     told()
@@ -162,7 +162,7 @@ def full(store: Path, options: Options) -> None:
     """Keep events in a spool on a disk that becomes full, and go on."""
     failures: list[Failure] = []
     faulty = FaultyStore(open_store(store))
-    tracker = opened(store, options, store=faulty, on_alert=[failures.append])
+    tracker = opened(None, options, store=faulty, on_alert=[failures.append])
     tracker.start(tracker.create("import", run_id=1))
     faulty.go_down()
     tracker.progress(1, 1, message="x" * 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,16 +51,11 @@ def spool(folder: Path) -> Iterator[Spool]:
 
 @pytest.fixture
 def logged() -> Iterator[list[structlog.typing.EventDict]]:
-    before = structlog.get_config() if structlog.is_configured() else None
-    with structlog.testing.capture_logs() as found:
-        structlog.configure()
-        structlog.configure(processors=[structlog.testing.LogCapture()])
-        capture = structlog.get_config()["processors"][0]
-        capture.entries = found
-        yield found
+    """What is logged meanwhile."""
+    capture = structlog.testing.LogCapture()
+    structlog.configure(processors=[capture])
+    yield capture.entries
     structlog.reset_defaults()
-    if before is not None:
-        structlog.configure(**before)
 
 
 def abandoned(folder: Path, *items: tuple[int | str, RunEvent]) -> Path:
@@ -115,8 +111,6 @@ def test_a_line_that_is_cut_or_changed_is_torn(event: RunEvent, data: st.DataObj
 
 def rechecked(line: bytes, old: bytes, put: bytes) -> bytes:
     """The line with other content and the checksum for it."""
-    import zlib
-
     body = line.rstrip(b"\n").partition(b" ")[2].replace(old, put)
     return b"%08x %s" % (zlib.crc32(body), body)
 
@@ -362,7 +356,9 @@ def test_what_cannot_be_read_is_passed_over(
     logged: list[structlog.typing.EventDict],
 ) -> None:
     """Another user's file: said once, and the others are delivered."""
-    theirs = abandoned(folder, (1, RunCompleted())).rename(folder / "0-theirs.jsonl")
+    hidden = abandoned(folder, (1, RunCompleted())).rename(folder / "hidden")
+    abandoned(folder, (2, RunCompleted()))
+    theirs = hidden.rename(folder / "0-theirs.jsonl")
     real = os.open
 
     def refuse(path: str | Path, flags: int, mode: int = 0o777) -> int:
@@ -370,7 +366,6 @@ def test_what_cannot_be_read_is_passed_over(
             raise PermissionError(13, "Permission denied", str(path))
         return real(path, flags, mode)
 
-    Spool(folder).keep(2, [new(RunCompleted())])
     monkeypatch.setattr(os, "open", refuse)
     taker = Taker()
     assert [1, 0] == [spool.deliver_abandoned(taker) for _ in range(2)]

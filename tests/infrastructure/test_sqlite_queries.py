@@ -1,0 +1,134 @@
+"""Questions are answered from an index, whatever is filtered, and runs take little room."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from contracts.kit import Writer
+from lastword.domain.events import TERMINAL_TOPICS, RunCompleted, RunCreated, RunStarted
+from lastword.domain.status import RunStatus
+from lastword.infrastructure.sqlite import SQLiteStore, queries
+from lastword.infrastructure.sqlite.recorder import SELECT_EVENTS
+from lastword.infrastructure.sqlite.rows import ROW_COLUMNS, SELECT_VIEW, VIEW_COLUMNS
+from lastword.infrastructure.sqlite.schema import SCHEMA_VERSION, STEPS
+from lastword.projections.queries import Cursor, RunQuery
+from lastword.projections.run_view import RunView
+from spec import OWNER, START
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteStore]:
+    with contextlib.closing(SQLiteStore(tmp_path / "runs.db")) as store:
+        yield store
+
+
+def plan(store: SQLiteStore, statement: tuple[str, list[object]] | None) -> list[str]:
+    """The steps of SQLite's plan for a statement."""
+    assert statement is not None
+    rows = store.recorder.datastore.fetch(f"EXPLAIN QUERY PLAN {statement[0]}", statement[1])
+    return [row[3] for row in rows]
+
+
+@pytest.mark.parametrize("after", [None, Cursor(1, 2)])
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (RunQuery(), "runs_by_status"),
+        (RunQuery(since=START, until=START + timedelta(1)), "runs_by_status"),
+        (RunQuery(statuses=frozenset({RunStatus.FAILED})), "runs_by_status"),
+        (RunQuery(statuses=frozenset({RunStatus.PENDING, RunStatus.RUNNING})), "runs_by_status"),
+        (RunQuery(name="import"), "runs_by_name"),
+        (RunQuery(name="import", statuses=frozenset({RunStatus.FAILED})), "runs_by_name"),
+        (RunQuery(tags={"team": "data"}), "PRIMARY KEY"),
+        (RunQuery(tags={"team": "data", "env": "test"}, name="import"), "PRIMARY KEY"),
+    ],
+)
+def test_a_page_reads_no_more_than_it_needs(
+    store: SQLiteStore, query: RunQuery, index: str, after: Cursor | None
+):
+    """Each filter has an index that holds the order, too: no stretch is scanned or sorted as a whole."""
+    steps = plan(store, queries.page(query, after, 51))
+    inner = [step for step in steps if "runs USING" in step or "run_tags" in step or " t " in step]
+    assert inner
+    assert all(step.startswith("SEARCH") for step in inner)
+    assert any(index in step for step in inner)
+    assert not [step for step in steps if step.startswith("SCAN") and "page" not in step and "subquery" not in step.lower() and "(" not in step]  # fmt: skip
+    if after is not None:
+        assert all("created_at" in step for step in inner if "COVERING INDEX" in step)
+
+
+def test_active_runs_and_ids_are_looked_up(store: SQLiteStore):
+    """Neither reads the runs that have ended."""
+    assert any("runs_by_status" in step for step in plan(store, queries.active(None, 10)))
+    assert any("runs_by_key" in step for step in plan(store, queries.begins_with("a", 10)))
+    by_id = plan(store, (f"{SELECT_VIEW} WHERE r.run_key = ?", ["a"]))
+    assert not [step for step in by_id if step.startswith("SCAN")]
+
+
+@pytest.mark.parametrize("topics", [TERMINAL_TOPICS, ("RunLost",), ("RunCompleted", "RunFailed")])
+def test_the_feed_of_last_words_does_not_read_progress(store: SQLiteStore, topics: tuple[str, ...]):
+    """It has an index that holds nothing else."""
+    (step,) = plan(store, queries.feed(SELECT_EVENTS, 5, 10, topics))
+    assert "SEARCH events USING INDEX events_last_words (position>?)" in step
+    (step,) = plan(store, queries.feed(SELECT_EVENTS, 5, 10, ("RunStarted", *topics)))
+    assert "INTEGER PRIMARY KEY (rowid>?)" in step
+
+
+def test_the_index_of_last_words_covers_them_all():
+    """A new terminal event needs a new step of the schema."""
+    assert set(queries._INDEXED_TOPICS) == set(TERMINAL_TOPICS)
+
+
+def test_every_field_of_the_view_has_its_column(store: SQLiteStore):
+    """But the flag, which is never stored, and the id, which lies in the key."""
+    assert set(RunView.model_fields) - {"flag", "run_id"} == set(VIEW_COLUMNS)
+    columns = [row[1] for row in store.recorder.datastore.fetch("PRAGMA table_info(runs)")]
+    assert columns == list(ROW_COLUMNS)
+
+
+def test_a_released_step_never_changes():
+    """There is one step for each version of the schema."""
+    assert len(STEPS) == SCHEMA_VERSION == 1
+
+
+def test_runs_take_little_room(store: SQLiteStore, tmp_path: Path):
+    """A life of three events with a modest owner, indexes included."""
+    writer = Writer(store)
+    for number in range(400):
+        writer.add(
+            f"0197f3a2-7b1c-7000-8000-{number:012x}",
+            RunCreated(name="import", params={"folder": "in"}),
+            RunStarted(owner=OWNER),
+            RunCompleted(result={"rows": 10}),
+        )
+    store.recorder.datastore.fetch("PRAGMA wal_checkpoint(TRUNCATE)")
+    empty = tmp_path / "empty.db"
+    SQLiteStore(empty).close()
+    used = (tmp_path / "runs.db").stat().st_size - empty.stat().st_size
+    assert used / 400 <= 1_100
+
+
+def test_a_foreign_key_for_owners_is_shared(store: SQLiteStore):
+    """A thousand runs of one process hold its name once."""
+    writer = Writer(store)
+    for number in range(10):
+        writer.start(number)
+    assert store.recorder.datastore.fetch("SELECT count(*) FROM owners") == [(1,)]
+
+
+def test_rows_can_be_read_with_any_tool(store: SQLiteStore, tmp_path: Path):
+    """Columns have plain values: words, numbers, microseconds, JSON."""
+    Writer(store).start("a", tags={"team": "data"}, params={"n": 1})
+    with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as raw:
+        row = raw.execute(
+            "SELECT run_key, status, created_at, tags, params FROM runs"
+            " WHERE json_extract(params, '$.n') = 1"
+        ).fetchone()
+    micros = 1_767_225_601_000_000
+    assert row == ("a", "running", micros, '{"team":"data"}', '{"n":1}')
