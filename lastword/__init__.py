@@ -9,46 +9,50 @@
 >>> tracker.close()
 """
 
-from lastword.domain.errors import (
-    CancelledByRequest,
-    InvalidInput,
-    InvalidTransition,
-    LastwordError,
-    RunAlreadyActive,
-    RunAlreadyExists,
-    RunNotFound,
-    StoreCorrupt,
-    StoreUnavailable,
-    UnsupportedSchema,
-    VersionConflict,
-)
-from lastword.domain.events import (
-    CancellationRequested,
-    Evidence,
-    OutcomeContradicted,
-    RecordedEvent,
-    RunCancelled,
-    RunCompleted,
-    RunCreated,
-    RunEvent,
-    RunFailed,
-    RunLost,
-    RunProgressed,
-    RunStarted,
-)
-from lastword.domain.status import FlagReason, RunStatus
-from lastword.domain.values import ErrorInfo, Owner
-from lastword.infrastructure.alerts import Failure
-from lastword.infrastructure.handle import RunHandle, current_run
-from lastword.infrastructure.journal import Receipt
-from lastword.infrastructure.manager import RunContext, RunManager
-from lastword.infrastructure.reading import RunReader
-from lastword.infrastructure.tracker import RunTracker
-from lastword.projections.completion import CompletionSignal
-from lastword.projections.flags import Flag
-from lastword.projections.queries import Page
-from lastword.projections.run_view import RunView
-from lastword.projections.verifying import VerifyReport
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lastword.domain.errors import (
+        CancelledByRequest,
+        InvalidInput,
+        InvalidTransition,
+        LastwordError,
+        RunAlreadyActive,
+        RunAlreadyExists,
+        RunNotFound,
+        StoreCorrupt,
+        StoreUnavailable,
+        UnsupportedSchema,
+        VersionConflict,
+    )
+    from lastword.domain.events import (
+        CancellationRequested,
+        Evidence,
+        OutcomeContradicted,
+        RecordedEvent,
+        RunCancelled,
+        RunCompleted,
+        RunCreated,
+        RunEvent,
+        RunFailed,
+        RunLost,
+        RunProgressed,
+        RunStarted,
+    )
+    from lastword.domain.status import FlagReason, RunStatus
+    from lastword.domain.values import ErrorInfo, Owner
+    from lastword.infrastructure.alerts import Failure
+    from lastword.infrastructure.handle import RunHandle, current_run
+    from lastword.infrastructure.journal import Receipt
+    from lastword.infrastructure.manager import RunContext, RunManager
+    from lastword.infrastructure.reading import RunReader
+    from lastword.infrastructure.tracker import RunTracker
+    from lastword.projections.completion import CompletionSignal
+    from lastword.projections.flags import Flag
+    from lastword.projections.queries import Page
+    from lastword.projections.run_view import RunView
+    from lastword.projections.verifying import VerifyReport
 
 __all__ = [
     "CancellationRequested",
@@ -92,3 +96,36 @@ __all__ = [
     "VersionConflict",
     "current_run",
 ]
+
+_HOMES = {
+    "domain.errors": "CancelledByRequest InvalidInput InvalidTransition LastwordError RunAlreadyActive RunAlreadyExists RunNotFound StoreCorrupt StoreUnavailable UnsupportedSchema VersionConflict",
+    "domain.events": "CancellationRequested Evidence OutcomeContradicted RecordedEvent RunCancelled RunCompleted RunCreated RunEvent RunFailed RunLost RunProgressed RunStarted",
+    "domain.status": "FlagReason RunStatus",
+    "domain.values": "ErrorInfo Owner",
+    "infrastructure.alerts": "Failure",
+    "infrastructure.handle": "RunHandle current_run",
+    "infrastructure.journal": "Receipt",
+    "infrastructure.manager": "RunContext RunManager",
+    "infrastructure.reading": "RunReader",
+    "infrastructure.tracker": "RunTracker",
+    "projections.completion": "CompletionSignal",
+    "projections.flags": "Flag",
+    "projections.queries": "Page",
+    "projections.run_view": "RunView",
+    "projections.verifying": "VerifyReport",
+}
+"""Where each name is defined. It is imported when it is first asked for: pytest loads our plugin, and with it this package, at every start."""
+
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -157,7 +157,12 @@ def _event(
         first = error.errors(include_url=False)[0]
         field = ".".join(["data", *map(str, first["loc"])])
         refuse(where, field, f"{first['msg']}, found {shown(first['input'])}")
-    except (LookupError, TypeError, ValueError, AttributeError) as error:  # an upcast met what it did not expect
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:  # an upcast met what it did not expect
         refuse(
             where,
             "data",

@@ -52,9 +52,7 @@ def _object(text: bytes, where: str) -> dict[str, Any]:
                 " the file is truncated; export it again"
             ) from None
         found = text.strip().decode("utf-8", "backslashreplace")
-        raise InvalidInput(
-            f"{where}: expected JSON, found {shown(found)} ({error})"
-        ) from None
+        raise InvalidInput(f"{where}: expected JSON, found {shown(found)} ({error})") from None
     if not isinstance(data, dict):
         raise InvalidInput(
             f"{where}: expected a JSON object, found {type(data).__name__} {shown(data)}"

@@ -140,7 +140,9 @@ def _difference(expected: Iterable[Json], history: Sequence[RecordedEvent]) -> s
             if _differs(after, name, value)
         ]
         if wrong:
-            return "\n".join([f"event {number} ({event.type}, {event.occurred_at.isoformat()})", *wrong])
+            return "\n".join(
+                [f"event {number} ({event.type}, {event.occurred_at.isoformat()})", *wrong]
+            )
     return ""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...domain.errors import InvalidInput
+from ...domain.errors import InvalidInput, LastwordError
 from ...domain.events import RecordedEvent, RunCreated
 from ...domain.values import RunId, run_key
 from ...projections.run_view import RunView, fold_view
@@ -36,7 +36,7 @@ class Replayed(dict[RunId, RunView]):
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The view of the run, or the default."""
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401  # it would call itself
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, int | str) and str(key) in self._histories
@@ -46,7 +46,9 @@ class Replayed(dict[RunId, RunView]):
         if history is None:
             known = ", ".join(map(str, list(self)[:20]))
             more = ", ..." if len(self) > 20 else ""
-            raise KeyError(f"run {key}: expected to find it in {self._name}, which has {known}{more}")
+            raise KeyError(
+                f"run {key}: expected to find it in {self._name}, which has {known}{more}"
+            )
         return self[history[0].run_id]
 
 
@@ -69,7 +71,9 @@ def read_histories(path: Path) -> dict[str, list[RecordedEvent]]:
             other = runs_by_event.setdefault(event.event_id, (key, event.version))
             if other != (key, event.version):
                 refuse(
-                    where, "id", f"expected a new one, found that of run {other[0]}, event {other[1]}"
+                    where,
+                    "id",
+                    f"expected a new one, found that of run {other[0]}, event {other[1]}",
                 )
             history.append(event)
     if not histories:
@@ -84,11 +88,11 @@ def save_history(path: Path | str, events: Iterable[RecordedEvent]) -> None:
     target.write_bytes(b"".join(line_of(event, SAVED) for event in events))
 
 
-def replay(path: Path | str, golden: Path | str | None = None, *, update: bool = False) -> Replayed:
+def replay(path: Path | str, golden: Path | str | None = None) -> Replayed:
     """The view of each run in a file of JSON lines, computed by today's code.
 
-    With `golden`, the outcome of every event is compared with that file; `update` writes it instead. Raises `InvalidInput` and
-    `UnsupportedSchema` for a file that cannot be read, `AssertionError` where the outcome differs.
+    With `golden`, the outcome of every event is compared with that file. Raises `InvalidInput` and `UnsupportedSchema` for a file
+    that cannot be read, `AssertionError` where the outcome differs, `OSError`.
 
     >>> import tempfile
     >>> from lastword.domain.events import RunCreated, RunFailed
@@ -105,15 +109,15 @@ def replay(path: Path | str, golden: Path | str | None = None, *, update: bool =
     source = Path(path)
     histories = read_histories(source)
     if golden is not None:
-        if update:
-            write_golden(Path(golden), histories)
-        else:
-            check_golden(Path(golden), histories, source)
+        check_golden(Path(golden), histories, source)
     return Replayed(histories, source.name)
 
 
 class Replayer:
-    """`replay` for the tests of one folder: paths are looked for beside the test, then in pytest's root."""
+    """`replay` for the tests of one folder: paths are looked for in `folders`, the first one that has it wins.
+
+    With `update`, golden files are written instead of compared, and `written` is told of each that changed.
+    """
 
     def __init__(
         self, folders: Iterable[Path], *, update: bool = False, written: Callable[[Path], None]
@@ -127,20 +131,18 @@ class Replayer:
         __tracebackhide__ = True
         source = self._find(path)
         if source is None:
-            places = " nor ".join(str(folder / path) for folder in dict.fromkeys(self._folders))
-            raise FileNotFoundError(f"replay: expected a file of histories, found neither {places}")
-        if golden is None:
-            return replay(source)
-        target = self._find(golden)
-        if target is None:  # a new one goes where the histories were found
-            base = next(folder for folder in self._folders if (folder / path) == source)
-            target = base / golden
-        if self._update:
-            histories = read_histories(source)
-            if write_golden(target, histories):
+            places = ", ".join(str(folder / path) for folder in dict.fromkeys(self._folders))
+            raise FileNotFoundError(f"replay: expected a file of histories, found none at {places}")
+        target = None
+        if golden is not None:  # a new one goes where the histories were found
+            base = next(folder for folder in self._folders if folder / path == source)
+            target = self._find(golden) or base / golden
+        try:
+            if self._update and target and write_golden(target, read_histories(source)):
                 self._written(target)
-            return Replayed(histories, source.name)
-        return replay(source, target)
+            return replay(source, target)
+        except LastwordError as error:
+            raise error.with_traceback(None) from None  # the test and the message say it all
 
     def _find(self, path: Path | str) -> Path | None:
         places = (folder / path for folder in self._folders)
@@ -159,7 +161,9 @@ def _check_next(history: list[RecordedEvent], event: RecordedEvent, where: str) 
     if not history:
         if not isinstance(event.event, RunCreated):
             refuse(
-                where, "type", f"expected RunCreated as the first event of {run}, found {event.type}"
+                where,
+                "type",
+                f"expected RunCreated as the first event of {run}, found {event.type}",
             )
     elif type(event.run_id) is not type(history[0].run_id):
         kind = type(history[0].run_id).__name__

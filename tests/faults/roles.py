@@ -9,13 +9,15 @@ import json
 import os
 import resource
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-from faults.kit import FaultyStore
+from faults.kit import FaultyStore, wait_until
 
-from lastword import Failure, RunTracker
+from lastword import Failure, RunManager, RunTracker
 
 from lastword.infrastructure.opening import open_store
 
@@ -39,6 +41,13 @@ def opened(path: Path | None, options: Options, **more: Any) -> RunTracker:
     """A tracker with the settings among the options; for the store at the path, or for one that is given."""
     given = {"progress_interval": 0.0, **options.get("settings", {})}
     return RunTracker(path, **given, **more)
+
+
+def become_nobody() -> None:
+    """Root may write everywhere; what cannot be written has to be tried by somebody else."""
+    if os.getuid() == 0:
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
 
 
 def lifecycles(store: Path, options: Options) -> None:
@@ -106,22 +115,65 @@ def worker(store: Path, options: Options) -> None:
             tell(tracker.deliver_spool())
         elif order == "waiting":
             tell(tracker.spool_status().events)
-        elif order == "limit":  # no file may grow from here on: a disk that is full
-            size = max(Path(f"{store}{end}").stat().st_size for end in ("", "-wal"))
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-            tell("limited")
-        elif order == "unlimit":
-            resource.setrlimit(
-                resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-            )
-            tell("free")
-        elif order == "drop":  # root may write everywhere: become somebody else
-            if os.getuid() == 0:
-                os.setresuid(65534, 65534, 65534)
-            tell("dropped")
         elif order == "close":
             tracker.close()
             tell("closed")
+        else:
+            fault(order, store)
+
+
+def managed(store: Path, options: Options) -> None:
+    """Run a job under a manager for three subscribers; the job ends when told, and says what each of them was told."""
+    failures: list[Failure] = []
+    tracker = opened(store, options, on_alert=[failures.append])
+    manager = RunManager(tracker)
+    go = threading.Event()
+
+    def job(_context: object) -> dict[str, int]:
+        go.wait()
+        return {"rows": 3}
+
+    run_id = manager.start_run("import", job, run_id=1)
+    queues = [manager.register_subscriber(run_id) for _ in range(3)]
+    wait_until(lambda: tracker.get(run_id).status == "running")
+    tell("running")
+    while True:
+        order = told()
+        if order == "finish":
+            began = monotonic()
+            go.set()
+            heard = [[message for message in iter(queue.get, None) if ends(message, queue)] for queue in queues]
+            tell(
+                {
+                    "seconds": monotonic() - began,
+                    "signals": [[m for m in messages if "complete" in m] for messages in heard],
+                    "warnings": [sum(m.get("level") == "warning" for m in each) for each in heard],
+                    "kept": [failure.kept for failure in failures],
+                }
+            )
+        elif order == "late":
+            late = manager.register_subscriber(run_id)
+            tell(late.get(timeout=10))
+        else:
+            fault(order, store)
+
+
+def ends(message: Any, queue: Any) -> bool:
+    """True; puts an end behind the last message."""
+    if "complete" in message:
+        queue.put(None)
+    return True
+
+
+def fault(order: str, store: Path) -> None:
+    """What a process can do to itself."""
+    if order == "limit":  # no file may grow over the size of the log: a disk that is full
+        size = Path(f"{store}-wal").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    elif order == "unlimit":
+        endless = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_FSIZE, endless)
+    tell(order)
 
 
 def forgetter(store: Path, options: Options) -> None:
@@ -176,8 +228,10 @@ def full(store: Path, options: Options) -> None:
 
 ROLES: dict[str, Callable[[Path, Options], None]] = {
     role.__name__: role
-    for role in (lifecycles, nursery, worker, forgetter, deliverer, sweeper, full)
+    for role in (lifecycles, nursery, worker, managed, forgetter, deliverer, sweeper, full)
 }
 
 if __name__ == "__main__":
+    if json.loads(sys.argv[3]).pop("nobody", False):
+        become_nobody()
     ROLES[sys.argv[1]](Path(sys.argv[2]), json.loads(sys.argv[3]))
