@@ -15,14 +15,12 @@ from typing import Any
 
 from contenders import ALL, Floor, Lastword
 from harness import Machine, Series, fsync_ms, interleaved
-from imports import import_shares, list_cold_ms, measure_imports
+from imports import OWN, import_shares, list_cold_ms, measure_imports
 from rich.console import Console
 from rich.table import Table
 
 from lastword import RunTracker
 
-TARGET = 0.9
-"""Lastword's rate over the floor's."""
 MEMORY = Path("/dev/shm")
 """Where files live in memory, on Linux."""
 
@@ -142,14 +140,14 @@ def _print_imports(console: Console, report: dict[str, Any]) -> None:
             f"{one['cpu_ratio']:.2f}",
         )
     console.print(table)
-    own = report["imports"][1]
-    console.print(f"import lastword loads: {', '.join(own['loaded'])}", soft_wrap=True)
+    own = next(one for one in report["imports"] if one["name"] == OWN)
+    console.print(f"The third one loads: {', '.join(own['loaded'])}", soft_wrap=True)
     if own["not_wanted"]:
         console.print(f"[red]and should not load: {', '.join(own['not_wanted'])}[/red]")
     shares = ", ".join(
         f"{name} {spent:.0f}" for name, spent in list(report["import_shares_ms"].items())[:8]
     )
-    console.print(f"ms by package (-X importtime): {shares}", soft_wrap=True)
+    console.print(f"Its ms by package (-X importtime): {shares}", soft_wrap=True)
     cold = report["list_cold_ms"]
     console.print(
         "lastword list: " + ("not installed" if cold is None else f"{cold:,.0f} ms, cold")

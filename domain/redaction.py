@@ -28,7 +28,14 @@ Text is masked first and cut afterwards, so no cut leaves half a secret.
 import re
 from collections.abc import Callable
 
-__all__ = ["MAX_MESSAGE", "MAX_TRACEBACK", "WINDOW", "mask_secrets", "sanitise", "sanitise_traceback"]
+__all__ = [
+    "MAX_MESSAGE",
+    "MAX_TRACEBACK",
+    "WINDOW",
+    "mask_secrets",
+    "sanitise",
+    "sanitise_traceback",
+]
 
 MAX_MESSAGE = 1024
 """Length of a sanitised message, in characters."""

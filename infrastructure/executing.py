@@ -13,7 +13,7 @@ from ..domain.commands import CancelRun, CompleteRun, FailRun
 from ..domain.errors import CancelledByRequest, InvalidTransition, StoreUnavailable
 from ..domain.events import RunStarted
 from ..domain.status import RunStatus
-from ..domain.values import ErrorInfo, RunId
+from ..domain.values import RunId
 from .context import RunContext
 from .endings import Claim
 from .handle import as_current
@@ -149,11 +149,7 @@ class Execution:
         stopped = isinstance(error, CancelledByRequest) or task_was_cancelled(error)
         if stopped and self.context.asked is not None:
             return self._cancelled()
-        try:
-            return self._tracker.outcome_of(error)
-        except BaseException:  # noqa: BLE001  # an exception may be as strange as it likes
-            info = ErrorInfo(type=type(error).__name__[:200], message="(it cannot be shown)")
-            return FailRun(error=info, now=self._tracker.clock())
+        return self._tracker.outcome_of(error)
 
     def _cancelled(self) -> CancelRun:
         reason, actor = self.context.asked or (None, None)

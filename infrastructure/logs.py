@@ -45,30 +45,38 @@ class Logger:
             cache_logger_on_first_use=True,
         )
 
-    def _target(self) -> Any:
-        import structlog
-
-        return structlog.get_logger(self._name) if structlog.is_configured() else self._plain
-
     def debug(self, event: str, **fields: Any) -> None:
         """For those who look for a fault."""
-        self._target().debug(event, **fields)
+        self._emit("debug", event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
         """Worth knowing."""
-        self._target().info(event, **fields)
+        self._emit("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
         """Not as it should be; nothing is lost."""
-        self._target().warning(event, **fields)
+        self._emit("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
         """A fact did not get where it belongs."""
-        self._target().error(event, **fields)
+        self._emit("error", event, fields)
 
     def critical(self, event: str, **fields: Any) -> None:
         """A fact may be lost unless somebody acts."""
-        self._target().critical(event, **fields)
+        self._emit("critical", event, fields)
+
+    def _emit(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        """Log; when the application's own set-up breaks on it, by plain `logging`: the work must not pay for a log line."""
+        import structlog
+
+        if structlog.is_configured():
+            try:
+                getattr(structlog.get_logger(self._name), level)(event, **fields)
+            except Exception:  # noqa: BLE001  # said below, in the log that is left
+                fields = {**fields, "structlog": "raised; this line took the plain way"}
+            else:
+                return
+        getattr(self._plain, level)(event, **fields)
 
 
 def get_logger(name: str) -> Logger:

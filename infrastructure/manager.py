@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import AsyncGenerator, Callable
+from datetime import timedelta
 from queue import Queue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,6 +22,7 @@ from .journal import Receipt
 from .logs import get_logger
 from .notifier import Notifier
 from .subscribers import MessageStream
+from .sweeper import BackgroundSweeper
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class RunManager:
     is the run's error. Coroutine functions run on an event loop of their own. At most `max_workers` functions run at once, the
     others stay `pending`; None: no limit.
 
+    A manager sweeps when it is made: runs that a former process left behind get their verdict. With `sweep_every` it goes on to do so.
     A process that exits normally waits for the functions that run, as with `concurrent.futures`.
 
     >>> from lastword import RunManager, RunTracker
@@ -67,19 +70,29 @@ class RunManager:
     {'run_id': 1, 'complete': True, 'db_status': 'completed'}
     """
 
-    def __init__(self, tracker: RunTracker, max_workers: int | None = None) -> None:
+    def __init__(
+        self,
+        tracker: RunTracker,
+        max_workers: int | None = None,
+        *,
+        sweep_every: timedelta | None = None,
+    ) -> None:
         whole = isinstance(max_workers, int) and not isinstance(max_workers, bool)
         if max_workers is not None and (not whole or max_workers < 1):
             raise InvalidInput(
                 f"max_workers: expected 1 or more, or None for no limit, found {max_workers!r:.60}"
             )
+        if sweep_every is not None and sweep_every <= timedelta(0):
+            raise InvalidInput(f"sweep_every: expected a positive timedelta, found {sweep_every}")
         self._tracker = tracker
+        self._sweeper = BackgroundSweeper(tracker.sweep, tracker.clock, sweep_every)
         self._workers = Workers(max_workers)
         self._notifier = Notifier(tracker)
         self._changed = threading.Condition()
         self._runs: dict[str, Execution] = {}
         self._starting = 0
         self._is_shut = False
+        self._sweeper.start()
 
     def start_run(
         self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any
@@ -182,6 +195,7 @@ class RunManager:
             if wait:
                 own = sum(is_inside(execution) for execution in self._runs.values())
                 self._changed.wait_for(lambda: not self._starting and len(self._runs) <= own)
+        self._sweeper.stop()
         self._workers.close()
         if wait:
             self._workers.join()

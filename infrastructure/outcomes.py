@@ -51,7 +51,7 @@ def error_info(error: BaseException | str, *, with_traceback: bool = False) -> E
         return ErrorInfo(type="Error", message=sanitise(error))
     try:
         text = str(error)
-    except Exception as broken:  # noqa: BLE001  # an exception that cannot be printed is still a failure to record
+    except BaseException as broken:  # noqa: BLE001  # an exception that cannot be printed is still a failure to record
         text = f"(its message cannot be shown: {type(broken).__name__})"
     trace = None
     if with_traceback:
@@ -93,13 +93,17 @@ def outcome_of(
         case SystemExit() if error.code in (None, 0):
             return completed(result, now=now, limit=limit)
         case SystemExit():
-            code = error.code if isinstance(error.code, int) else 1
-            text = f"exit code {code}" if isinstance(error.code, int) else f"{error.code}"
-            storable = code if -(2**63) <= code < 2**63 else None
-            return FailRun(
-                error=ErrorInfo(type="SystemExit", message=sanitise(text)),
-                exit_code=storable,
-                now=now,
-            )
+            return _exited(error.code, now)
         case _:
             return failed(error, now=now, with_traceback=with_traceback)
+
+
+def _exited(code: object, now: datetime) -> FailRun:
+    """An exit that was no success: a number, or a text for people, which counts as 1."""
+    if not isinstance(code, int):
+        info = error_info(SystemExit(code))
+        return FailRun(error=info, exit_code=1, now=now)
+    fits = -(2**63) <= code < 2**63
+    text = f"exit code {code}" if fits else "an exit code that is too long to show"
+    info = ErrorInfo(type="SystemExit", message=text)
+    return FailRun(error=info, exit_code=code if fits else None, now=now)

@@ -80,7 +80,13 @@ class Recording:
             log.error("lastword.outcome.not_recorded", run_id=self.run_id, error=str(self._trouble))
             return
         try:
-            self._tracker.finish(self.run_id, command)
+            receipt = self._tracker.finish(self.run_id, command)
+            log.info(
+                "lastword.run.ended",
+                run_id=self.run_id,
+                status=receipt.status.value,
+                stored=receipt.stored,
+            )
         except Exception as error:
             log.error(
                 "lastword.outcome.not_recorded",
@@ -119,6 +125,7 @@ class Recording:
             self._tracker.start(self.run_id)
             # From here on nothing may be refused: what the store does not take has to wait.
             self._tracker.settings = self._tracker.settings.model_copy(update={"strict": False})
+            log.info("lastword.run.started", run_id=self.run_id, store=self._tracker.store.url)
         except LastwordError as error:
             self._trouble = error
             log.warning("lastword.run.not_recorded", run_id=self.run_id, error=str(error))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 from ..domain.commands import DeclareLost
 from ..domain.errors import LastwordError, StoreUnavailable
 from ..projections.flags import evidence_of
 from ..projections.run_view import RunView
+from .clock import Clock
 from .journal import Journal
+from .liveness import Heartbeat
 from .logs import get_logger
 from .reading import RunReader
 
 log = get_logger("lastword.sweeper")
+
+_SLOW = timedelta(seconds=5)
+"""A turn may come this much later than it should on a busy machine."""
 
 
 def sweep(reader: RunReader, journal: Journal, now: datetime) -> list[RunView]:
@@ -57,3 +63,49 @@ def _declare_lost(
         return None
     log.warning("lastword.run.lost", run_id=view.run_id, flag=flag.reason.value, detail=flag.detail)
     return receipt.view
+
+
+class BackgroundSweeper:
+    """Sweeps once at the start and then every `interval`, for as long as it runs; None: only at the start.
+
+    After a pause of this process (a suspended machine, SIGSTOP, a clock that was set) the others have been paused as well, for
+    all it knows: that turn is left out, so that they can beat first. A sweep that fails is logged, and the next one comes.
+    """
+
+    def __init__(
+        self, sweep: Callable[[], Sequence[RunView]], clock: Clock, interval: timedelta | None
+    ) -> None:
+        self._sweep = sweep
+        self._clock = clock
+        self._interval = interval
+        self._last_turn: datetime | None = None
+        seconds = None if interval is None else interval.total_seconds()
+        self._thread = None if seconds is None else Heartbeat(self.turn, seconds)
+
+    def start(self) -> None:
+        """Sweep now; go on in the background if there is an interval."""
+        self.turn()
+        if self._thread is not None:
+            self._thread.ensure_running()
+
+    def turn(self) -> None:
+        """One turn: sweep, unless this process was paused since the last one."""
+        now = self._clock()
+        last, self._last_turn = self._last_turn, now
+        if last is not None and self._interval is not None:
+            gap = now - last
+            if gap < timedelta(0) or gap > 2 * self._interval + _SLOW:
+                log.warning("lastword.sweep.left_out", gap_seconds=gap.total_seconds())
+                return
+        try:
+            lost = self._sweep()
+        except LastwordError as error:
+            log.warning("lastword.sweep.failed", error=str(error))
+        else:
+            if lost:
+                log.warning("lastword.sweep.declared_lost", runs=len(lost))
+
+    def stop(self) -> None:
+        """End the background thread."""
+        if self._thread is not None:
+            self._thread.stop()

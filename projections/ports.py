@@ -7,14 +7,15 @@ are named where they belong. No exception of a driver or of the eventsourcing li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..domain.events import RecordedEvent, RunEvent
 from ..domain.status import RunStatus
 from ..domain.values import Owner, RunId
+from .problems import Problem, ProblemKind
 from .queries import Page, RunQuery
 from .run_view import RunView
 
@@ -52,6 +53,16 @@ class Appended(NamedTuple):
     """The fold of the run's events, the new ones included."""
 
 
+class Flaw(NamedTuple):
+    """Something of one run that cannot be read."""
+
+    kind: ProblemKind
+    what: str
+    """Where it is, what was expected and what was found."""
+    position: int | None = None
+    """Of the event; None for a row."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScannedRun:
     """One run as it lies in the store, for comparing its row with its events."""
@@ -60,8 +71,27 @@ class ScannedRun:
     events: tuple[RecordedEvent, ...]
     row: RunView | None
     """None when the run has events and no row."""
-    problems: tuple[str, ...] = field(default=())
-    """What could not be decoded, in words."""
+    flaws: tuple[Flaw, ...] = field(default=())
+    """What could not be read."""
+
+
+StoredRow = Sequence[Any]
+"""One event as it lies in the store, undecoded: position, originator_id, originator_version, topic, state, event_id, occurred_at,
+recorded_at, actor, correlation_id, int_id. Each is an int, float, str, bytes or None; times are microseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a store says of an earlier moment: what its rows still tell, and the events of the runs whose rows have moved on."""
+
+    position: int
+    """The newest event that belongs to it; 0 when there is none."""
+    settled: Mapping[RunStatus, int]
+    """How many runs are in neither of the two below, by the status that they had then: runs with a last word."""
+    active: tuple[RunView, ...] = ()
+    """Rows of active runs that are as they were then, without leases."""
+    changed: tuple[tuple[RecordedEvent, ...], ...] = ()
+    """For each other run that may have existed then: its events in order, at least those of the moment."""
 
 
 class RunStore(Protocol):
@@ -146,6 +176,32 @@ class RunStore(Protocol):
 
     def scan(self) -> Iterator[ScannedRun]:
         """Every run with its events and its row, in one consistent snapshot; also rows without events."""
+        ...
+
+    def inspect(self, now: datetime) -> list[Problem]:
+        """What is wrong beside runs and their rows: counters, tags, leases, owners, outages, the order of the log."""
+        ...
+
+    def store_id(self) -> str:
+        """The UUID that the store was given when it was made; a copy has the same."""
+        ...
+
+    def position_at(self, when: datetime) -> int:
+        """The position of the newest event that was recorded at or before this moment; 0 when there is none."""
+        ...
+
+    def past(self, when: datetime, *, occurred: bool = False) -> Past:
+        """What rows and events say of a moment, in one consistent snapshot.
+
+        By the time at which the store took the events; with `occurred`, by the time at which they happened.
+        """
+        ...
+
+    def log(self, after: int = 0) -> Iterator[Sequence[StoredRow]]:
+        """All events behind a position as they lie there, in order of position and in batches, in one consistent snapshot.
+
+        Also what cannot be decoded. Text that is not UTF-8 comes with surrogate escapes.
+        """
         ...
 
     def close(self) -> None:

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from ..domain.errors import StoreCorrupt
-from ..domain.values import RunId
+from ..domain.events import RecordedEvent
 from .ports import ScannedRun
+from .problems import Problem, ProblemKind, problem
 from .run_view import RunView, fold_view
 
+MAX_PROBLEMS = 1000
+"""How many problems a report holds; the others are only counted."""
 
-class Problem(BaseModel):
-    """One thing that is not as the events say."""
+
+class SealCheck(BaseModel):
+    """How the log compares with a seal."""
 
     model_config = ConfigDict(frozen=True)
 
-    run_id: RunId
-    what: str
-    """Where it is, what was expected and what was found."""
-    remedy: str
+    position: int
+    """The last position that the seal covers."""
+    events: int
+    """How many events it covers, from the beginning of the log on."""
+    vouched: int = 0
+    """How many of them are not there any more as they were, archived or erased, and are vouched for by what recorded that."""
+    differs_at: int | None = None
+    """The first position that is not as it was sealed; None when all are."""
+    changed: int = 0
+    """Positions that hold another event than the one that was sealed."""
+    missing: int = 0
+    """Positions whose event is gone."""
+    unexpected: int = 0
+    """Positions that held no event when the log was sealed."""
+
+    @property
+    def ok(self) -> bool:
+        """True when the log is what it was when it was sealed."""
+        return self.differs_at is None
 
 
 class VerifyReport(BaseModel):
@@ -33,6 +52,11 @@ class VerifyReport(BaseModel):
     events: int
     """Events folded."""
     problems: tuple[Problem, ...] = ()
+    """At most 1,000."""
+    omitted: int = 0
+    """How many more problems there are."""
+    seal: SealCheck | None = None
+    """How the log compares with the seal that was given; None when none was."""
 
     @property
     def ok(self) -> bool:
@@ -40,60 +64,90 @@ class VerifyReport(BaseModel):
         return not self.problems
 
 
-REBUILD = "`lastword rebuild` computes the rows anew from the events"
-RESTORE = "the events themselves are damaged: restore them from a backup"
-
-
 def verify(
-    scanned: Iterable[ScannedRun], progress: Callable[[int], None] | None = None
+    scanned: Iterable[ScannedRun],
+    progress: Callable[[int], None] | None = None,
+    beside: Iterable[Problem] = (),
 ) -> VerifyReport:
-    """Fold every run's events and compare with its row, field by field.
+    """Fold every run's events and compare with its row, field by field; what is wrong `beside` the runs goes into the report, too.
 
     `progress` is called with the number of runs done. Uses memory for one run at a time, and for the problems.
     """
-    runs = events = 0
+    runs = events = omitted = 0
     problems: list[Problem] = []
+
+    def report(found: Iterable[Problem]) -> None:
+        nonlocal omitted
+        for item in found:
+            if len(problems) < MAX_PROBLEMS:
+                problems.append(item)
+            else:
+                omitted += 1
+
+    report(beside)
     for run in scanned:
         runs += 1
         events += len(run.events)
-        problems.extend(problems_of(run))
+        report(problems_of(run))
         if progress is not None:
             progress(runs)
-    return VerifyReport(runs=runs, events=events, problems=tuple(problems))
+    return VerifyReport(runs=runs, events=events, problems=tuple(problems), omitted=omitted)
 
 
 def problems_of(run: ScannedRun) -> Iterator[Problem]:
     """Everything that is wrong with one run."""
-    for text in run.problems:
-        yield Problem(run_id=run.run_id, what=text, remedy=RESTORE)
-    versions = [recorded.version for recorded in run.events]
-    if versions != list(range(1, len(versions) + 1)) and not run.problems:
-        missing = sorted(set(range(1, max(versions, default=0) + 1)) - set(versions))
-        what = (
-            f"events: expected versions 1 to {max(versions)} without gaps, missing {missing[:10]}"
-        )
-        yield Problem(run_id=run.run_id, what=what, remedy=RESTORE)
-    if run.problems:
+    for flaw in run.flaws:
+        yield problem(flaw.kind, flaw.what, run_id=run.run_id, position=flaw.position)
+    if any(flaw.kind is not ProblemKind.ROW for flaw in run.flaws):
         return  # a fold over half a history would only repeat what is known
+    yield from _broken_order(run)
     try:
         folded = fold_view(run.events)
     except StoreCorrupt as error:
-        yield Problem(run_id=run.run_id, what=str(error), remedy=RESTORE)
+        yield problem(ProblemKind.GAP, str(error), run_id=run.run_id)
         return
-    yield from _differences(run, folded)
+    if not run.flaws:
+        yield from _differences(run, folded)
+
+
+def _broken_order(run: ScannedRun) -> Iterator[Problem]:
+    """Versions without gaps; positions and times of recording that never go back."""
+    versions = [recorded.version for recorded in run.events]
+    if versions != list(range(1, len(versions) + 1)):
+        last = max(versions)
+        missing = sorted(set(range(1, last + 1)) - set(versions))[:10]
+        what = f"events: expected versions 1 to {last} without gaps, " + (
+            f"missing {missing}" if missing else f"found {versions[:10]}"
+        )
+        yield problem(ProblemKind.GAP, what, run_id=run.run_id)
+    for before, after in _pairs(run.events):
+        if after.position <= before.position:
+            what = (
+                f"events: expected version {after.version} behind version {before.version}, found it before it,"
+                f" at position {after.position} against {before.position}"
+            )
+            yield problem(
+                ProblemKind.ORDER, what, run_id=run.run_id, position=after.position
+            )
+            return
+
+
+def _pairs(events: Sequence[RecordedEvent]) -> Iterator[tuple[RecordedEvent, RecordedEvent]]:
+    return zip(events, events[1:], strict=False)
 
 
 def _differences(run: ScannedRun, folded: RunView | None) -> Iterator[Problem]:
     if folded is None:
-        yield Problem(
-            run_id=run.run_id, what="row: expected events behind it, found none", remedy=REBUILD
-        )
+        what = "row: expected events behind it, found none"
+        yield problem(ProblemKind.ROW, what, run_id=run.run_id)
         return
     if run.row is None:
-        yield Problem(run_id=run.run_id, what="row: expected one, found none", remedy=REBUILD)
+        yield problem(ProblemKind.ROW, "row: expected one, found none", run_id=run.run_id)
+        return
+    if run.row == folded:
         return
     for name in RunView.model_fields:
         expected, found = getattr(folded, name), getattr(run.row, name)
         if expected != found:
             what = f"row: {name}: expected {expected!r:.100} from the events, found {found!r:.100}"
-            yield Problem(run_id=run.run_id, what=what, remedy=REBUILD)
+            yield problem(ProblemKind.ROW, what, run_id=run.run_id)

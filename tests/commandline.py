@@ -22,7 +22,8 @@ LASTWORD = [sys.executable, "-m", "lastword"]
 
 def environment(store: Path | str, **more: str) -> dict[str, str]:
     """This environment without settings of its own, with the store named."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LASTWORD_")}
+    ours = ("LASTWORD_", "COLUMNS", "NO_COLOR", "FORCE_COLOR")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**kept, "LASTWORD_URL": str(store), **more}
 
 

@@ -33,7 +33,7 @@ from lastword.domain.events import (
 )
 from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo, Owner
-from spec import OTHER_OWNER, OWNER
+from lastword.testing import OTHER_OWNER, OWNER
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 """What UTF-8 can hold."""

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -84,6 +85,7 @@ def lastword(
 
 def run(arguments: Sequence[str]) -> int:
     """Do what the arguments say, and return the exit code. Errors are one line on stderr, with the remedy."""
+    _open_streams()
     try:
         code = app(list(arguments), prog_name="lastword", standalone_mode=False)
         sys.stdout.flush()
@@ -96,6 +98,9 @@ def run(arguments: Sequence[str]) -> int:
         _complain(str(error), error)
         return exit_code_of(error)
     except Exception as error:  # noqa: BLE001  # people get one line, whatever went wrong
+        if not arguments and _is_usage(error):  # what it says then is the help
+            note(str(getattr(error, "format_message", lambda: "")()))
+            return 2
         if _is_usage(error):
             _complain(_usage_of(error, arguments))
             return 2
@@ -142,9 +147,15 @@ def _usage_of(error: Exception, arguments: Sequence[str]) -> str:
     return f"{message}; `{path} --help` shows what it takes"
 
 
+def _open_streams() -> None:
+    """Where stdout or stderr is closed, Python has none at all; writing must still be possible."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  # for as long as we run
+            setattr(sys, name, nowhere)
+
+
 def _forget_stdout() -> None:
     """Nobody reads it: what is still buffered must not be complained about at exit."""
-    import os
-
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  # a descriptor is wanted
         os.dup2(nowhere.fileno(), sys.stdout.fileno())

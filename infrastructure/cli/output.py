@@ -36,11 +36,10 @@ def write_json(items: Iterable[Any]) -> None:
 
 def show(*renderables: RenderableType) -> None:
     """For people: with colour and fitted to the width on a terminal, plain and as wide as it needs to be elsewhere."""
-    console = _console_for(sys.stdout.isatty())
+    text = io.StringIO()
+    console = _console_for(text, terminal=sys.stdout.isatty())
     for renderable in renderables:
         console.print(renderable)
-    text = console.file
-    assert isinstance(text, io.StringIO)  # noqa: S101  # for the type checker; it is made below
     write("\n".join(line.rstrip() for line in text.getvalue().split("\n")))
 
 
@@ -61,7 +60,7 @@ def stderr_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def _console_for(terminal: bool) -> Console:
+def _console_for(file: io.StringIO, *, terminal: bool) -> Console:
     from rich.console import Console
 
     width = None
@@ -70,7 +69,7 @@ def _console_for(terminal: bool) -> Console:
             int(columns) if (columns := os.environ.get("COLUMNS", "")).isdecimal() else _UNBOUNDED
         )
     return Console(
-        file=io.StringIO(),
+        file=file,
         force_terminal=terminal,
         width=width or None,
         highlight=False,

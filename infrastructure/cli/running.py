@@ -14,6 +14,8 @@ from .options import DO, Actor, Run, Tags
 from .session import Session, remark, resolve, this_user
 
 RUN_ID_VARIABLE = "LASTWORD_RUN_ID"
+_TRUE = {"1", "true", "t", "yes", "y", "on"}
+"""What counts as yes in the environment; anything else, also what is no setting at all, must not stop a command."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,8 +69,6 @@ def run(
         bool,
         typer.Option(
             "--strict",
-            envvar="LASTWORD_STRICT",
-            show_envvar=False,
             help="Do not run the command if the run cannot be stored; exit with 3.",
         ),
     ] = False,
@@ -102,6 +102,7 @@ def run(
 
     session: Session = ctx.obj
     session.configure_logs(quiet=True)
+    strict = strict or os.environ.get("LASTWORD_STRICT", "").lower() in _TRUE
     wanted = TrackedCommand(
         command=tuple(command),
         name=name,

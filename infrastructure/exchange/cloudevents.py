@@ -192,7 +192,7 @@ def _topic(value: Any) -> str:
 
 
 def _run_id_type(value: Any) -> str:
-    if value not in {"int", "str"}:
+    if _text(value) not in {"int", "str"}:
         raise ValueError(f"expected 'int' or 'str', found {shown(value)}")
     return value
 

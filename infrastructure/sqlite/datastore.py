@@ -99,11 +99,8 @@ class ThreadDatastore(SQLiteDatastore):
                 )
             return self._memory
         link: Link | None = getattr(self._local, "link", None)
-        if link is None or link.closed:
-            return self._open()
-        if link.pid != os.getpid():
-            INHERITED.append(link)
-            return self._open()
+        if link is None or link.closed or link.pid != os.getpid():
+            return self._open()  # what was there is retired with its mark
         return link
 
     def _open(self) -> Link:
@@ -200,7 +197,7 @@ class ThreadDatastore(SQLiteDatastore):
         for link in list(self._links):
             if link.lock.acquire(timeout=self.busy_timeout + 1):
                 try:
-                    if not link.raw.in_transaction:
+                    if not link.in_transaction:
                         self.discard(link)
                 finally:
                     link.lock.release()
@@ -255,7 +252,7 @@ class Transaction:
             raise
         try:
             link.check_idle()
-            if link.raw.in_transaction:  # one that an interrupt left behind
+            if link.in_transaction:  # one that an interrupt left behind
                 link.raw.rollback()
             link.raw.execute("BEGIN IMMEDIATE" if self._commit else "BEGIN")
             link.busy = True
@@ -294,7 +291,7 @@ class Transaction:
             raise as_library_error(error) from error
 
     def _leave(self, link: Link, error: BaseException | None) -> None:
-        if not link.busy and link.raw.in_transaction:  # neither committed nor rolled back
+        if not link.busy and link.in_transaction:  # neither committed nor rolled back
             with contextlib.suppress(sqlite3.Error):
                 link.raw.rollback()
         if error is not None and spoils_connection(error):
@@ -319,8 +316,8 @@ def _retire(link: Link, links: set[Link]) -> None:
 
 def _before_fork() -> None:
     for datastore in list(_LIVE):
-        datastore.before_fork()
         _FORKING.append(datastore)
+        datastore.before_fork()
 
 
 def _after_fork_in_parent() -> None:

@@ -57,17 +57,23 @@ class Link(SQLiteConnection):
         except FileNotFoundError:
             return False
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open on it."""
+        return not self.closed and self.raw.in_transaction
+
     def check_idle(self) -> None:
         """Refuse a transaction inside a transaction."""
         if self.busy:
             raise RuntimeError("a transaction cannot begin inside another one of its thread")
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close it, once nobody uses it any more. A parent's connection is put aside instead."""
         if self.pid != os.getpid():
             INHERITED.append(self)
             return
         with self.lock, contextlib.suppress(sqlite3.Error):  # closing lets go; nothing is lost
-            super()._close()
+            self._close()  # not the base class's `close`: its lock and ours would be taken in either order
 
 
 def identity_of(path: Path | str) -> Identity:

@@ -15,11 +15,10 @@ from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
-import structlog
-
 from ...domain.errors import StoreUnavailable
 from ...domain.values import Owner, to_micros
 from ...projections.run_view import PROJECTION_VERSION, RunView, apply
+from ..logs import get_logger
 from ..mapper import recorded_event
 from .datastore import ThreadDatastore
 from .recorder import SELECT_EVENTS, owner_row
@@ -35,7 +34,7 @@ STALE_SECONDS = 30
 _PATIENCE_SECONDS = 600
 _POLL_SECONDS = 0.1
 
-log = structlog.get_logger()
+log = get_logger("lastword.store")
 
 Progress = Callable[[int, int], None]
 

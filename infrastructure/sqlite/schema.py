@@ -7,6 +7,7 @@ The log (`events`) and what belongs to it are changed by numbered steps, each in
 from __future__ import annotations
 
 import sqlite3
+from uuid import uuid4
 
 from ...domain.errors import StoreCorrupt, UnsupportedSchema
 from ...domain.status import RunStatus
@@ -147,22 +148,34 @@ def check_ours(connection: sqlite3.Connection, url: str) -> None:
 
     Raises `StoreCorrupt`, `UnsupportedSchema`.
     """
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    application_id, version, tables = _signs(connection)
     if application_id == APPLICATION_ID:
         if version > SCHEMA_VERSION:
             raise UnsupportedSchema(f"store {url}", version, SCHEMA_VERSION)
         return
-    tables = [
-        name
-        for (name,) in connection.execute("SELECT name FROM sqlite_master ORDER BY name LIMIT 4")
-    ]
     if application_id or version or tables:
         found = f"the tables {', '.join(tables)}" if tables else "another application's mark"
         raise StoreCorrupt(
             f"{url}: expected a Lastword store or a new file, found a database of something else with {found};"
             " choose another path (this file was not changed)"
         )
+
+
+def _signs(connection: sqlite3.Connection) -> tuple[int, int, list[str]]:
+    """Mark, version and some tables, as of one moment: another process may be making the store."""
+    apart = not connection.in_transaction
+    if apart:
+        connection.execute("BEGIN")
+    try:
+        tables = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name LIMIT 4"
+        ).fetchall()
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    finally:
+        if apart:
+            connection.rollback()
+    return application_id, version, [name for (name,) in tables]
 
 
 def is_current(connection: sqlite3.Connection) -> bool:
@@ -201,4 +214,5 @@ def _step(connection: sqlite3.Connection, version: int) -> None:
             "INSERT INTO status_counts VALUES (?, 0)", [(status.value,) for status in RunStatus]
         )
         connection.execute("INSERT INTO meta VALUES ('projection', ?)", (PROJECTION_VERSION,))
+        connection.execute("INSERT INTO meta VALUES ('store_id', ?)", (str(uuid4()),))
     connection.execute(f"PRAGMA user_version = {version + 1}")

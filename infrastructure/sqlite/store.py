@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
-import structlog
-
-from ...domain.errors import InvalidInput
+from ...domain.errors import InvalidInput, StoreCorrupt
 from ...domain.events import RecordedEvent
 from ...domain.status import RunStatus
 from ...domain.values import Owner, RunId, run_key, to_micros, utc
-from ...projections.ports import Append, Appended, ScannedRun
+from ...projections.ports import Append, Appended, Past, ScannedRun, StoredRow
+from ...projections.problems import Problem
 from ...projections.queries import Cursor, Page, RunQuery
 from ...projections.run_view import RunView
 from ..clock import now_utc
+from ..logs import get_logger
 from ..mapper import EventMapper, recorded_event
 from . import queries
 from .datastore import ThreadDatastore
 from .faults import translated
+from .inspecting import inspect
 from .network import mounts, network_filesystem
 from .outages import outages, record_outage
+from .past import past, position_at
 from .preparing import Preparation, prepare_memory
 from .rebuilding import Rebuild, rebuild_if_outdated
 from .recorder import (
@@ -33,10 +35,13 @@ from .recorder import (
     RunRecorder,
 )
 from .rows import SELECT_VIEW, id_of, view_of
+from .scanning import log as read_log
 from .scanning import scan
 from .waiting import wait_for_event
 
-log = structlog.get_logger()
+log = get_logger("lastword.store")
+
+T = TypeVar("T")
 
 MEMORY = ":memory:"
 
@@ -253,16 +258,48 @@ class SQLiteStore:
 
     def scan(self) -> Iterator[ScannedRun]:
         """See `RunStore.scan`."""
-        found = scan(self._datastore)
+        return self._each(scan(self._datastore))
+
+    def log(self, after: int = 0) -> Iterator[Sequence[StoredRow]]:
+        """See `RunStore.log`."""
+        return self._each(read_log(self._datastore, after))
+
+    def _each(self, found: Generator[T]) -> Iterator[T]:
         try:
-            while (run := self._next(found)) is not None:
-                yield run
+            while (item := self._next(found)) is not None:
+                yield item
         finally:
             found.close()
 
     @translated
-    def _next(self, found: Iterator[ScannedRun]) -> ScannedRun | None:
+    def _next(self, found: Iterator[T]) -> T | None:
         return next(found, None)
+
+    @translated
+    def inspect(self, now: datetime) -> list[Problem]:
+        """See `RunStore.inspect`."""
+        return inspect(self._datastore, utc(now))
+
+    @translated
+    def store_id(self) -> str:
+        """See `RunStore.store_id`. Raises `StoreCorrupt` when it is gone."""
+        rows = self._datastore.fetch("SELECT value FROM meta WHERE key = 'store_id'")
+        if not rows:
+            raise StoreCorrupt(
+                f"{self._url}: expected the id that the store was made with, found none; restore a backup"
+            )
+        return rows[0][0]
+
+    @translated
+    def position_at(self, when: datetime) -> int:
+        """See `RunStore.position_at`."""
+        with self._datastore.transaction(commit=False) as cursor:
+            return position_at(cursor.sqlite_cursor, to_micros(utc(when)))
+
+    @translated
+    def past(self, when: datetime, *, occurred: bool = False) -> Past:
+        """See `RunStore.past`."""
+        return past(self._datastore, to_micros(utc(when)), occurred=occurred)
 
     def close(self) -> None:
         """See `RunStore.close`."""

@@ -29,7 +29,7 @@ from lastword.domain.values import RunId
 from lastword.projections.flags import Flag
 from lastword.projections.ports import Append, RunStore
 from lastword.projections.run_view import RunView, fold_view
-from spec import OWNER, START
+from lastword.testing import OWNER, START
 from strategies import event_strategies, events
 
 CREATED = RunCreated(name="import")

@@ -21,12 +21,12 @@ from lastword.domain.events import (
     RunFailed,
     RunProgressed,
 )
-from lastword.domain.status import ACTIVE, RunStatus
+from lastword.domain.status import RunStatus
 from lastword.domain.values import ErrorInfo, RunId
 from lastword.projections.ports import RunStore
 from lastword.projections.queries import RunQuery, matches
 from lastword.projections.run_view import RunView
-from spec import START
+from lastword.testing import START
 
 _ENDS = {
     RunStatus.COMPLETED: RunCompleted(),
@@ -297,6 +297,3 @@ def pages_behind(store: RunStore, cursor: str | None) -> list[RunId]:
         found += [view.run_id for view in page]
         cursor = page.next_cursor
     return found
-
-
-assert RunStatus.PENDING in ACTIVE

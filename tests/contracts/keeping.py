@@ -16,7 +16,7 @@ from lastword.domain.status import RunStatus
 from lastword.projections.ports import RunStore
 from lastword.projections.queries import RunQuery
 from lastword.projections.run_view import RunView, fold_view
-from spec import OTHER_OWNER, OWNER, START
+from lastword.testing import OTHER_OWNER, OWNER, START
 
 HOUR = timedelta(hours=1)
 

@@ -14,7 +14,7 @@ from lastword.domain.events import RunCreated, RunEvent, RunStarted
 from lastword.domain.values import Owner, RunId
 from lastword.projections.ports import Append, Appended, NewEvent, RunStore
 from lastword.projections.run_view import RunView
-from spec import OWNER, START, STEP
+from lastword.testing import OWNER, START, STEP
 
 T = TypeVar("T")
 

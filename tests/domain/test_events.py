@@ -33,7 +33,7 @@ from lastword.domain.events import (
 from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo
 from lastword.domain.versioning import UPCASTS
-from spec import OWNER, START, recorded
+from lastword.testing import OWNER, START, recorded
 from strategies import event_strategies, payloads, texts
 
 SCHEMAS = Path(__file__).parent.parent / "histories" / "schemas"

@@ -23,7 +23,7 @@ from lastword.domain.events import (
 )
 from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo
-from spec import OTHER_OWNER, OWNER, given
+from lastword.testing import OTHER_OWNER, OWNER, given
 
 CREATED = RunCreated(name="import", params={"folder": "in"})
 STARTED = RunStarted(owner=OWNER)

@@ -37,7 +37,7 @@ from lastword.domain.events import (
 from lastword.domain.run import decide, fold
 from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo
-from spec import OTHER_OWNER, OWNER, Then, given
+from lastword.testing import OTHER_OWNER, OWNER, Then, given
 
 ERROR = ErrorInfo(type="ValueError", message="no rows")
 CREATED = RunCreated(name="import", params={"folder": "in"})

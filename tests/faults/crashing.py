@@ -12,14 +12,13 @@ from pathlib import Path
 from time import monotonic
 
 from faults.processes import Child
-
 from lastword import LastwordError, RunTracker
 
 ORDER = ("RunCreated", "RunStarted", "RunCompleted")
 BATCH = 50
 """Kills on one store; then its content is compared and the next one is begun."""
-LONGEST_LIFE = 0.12
-"""Seconds; the moment of the kill is anywhere in them, also while the store is made or opened."""
+LONGEST_LIFE = 0.15
+"""Seconds, from the first event on; of every fifth process from its birth, so that it dies while it makes or opens the store."""
 
 
 @dataclass
@@ -53,7 +52,8 @@ def crash(folder: Path, kills: int, seed: int, tick: Callable[[int], None] = int
             assert child.answer() == "ready"
             for _ in range(min(BATCH, kills - report.kills)):
                 down = report.kills % 4 == 3
-                _kill(child, "down" if down else "up", chance.uniform(0, LONGEST_LIFE), acknowledged)
+                order, life = "down" if down else "up", chance.uniform(0, LONGEST_LIFE)
+                _kill(child, order, life, acknowledged, at_birth=report.kills % 5 == 0)
                 report.kills += 1
                 report.while_down += down
                 _reopen(store, report)
@@ -62,11 +62,13 @@ def crash(folder: Path, kills: int, seed: int, tick: Callable[[int], None] = int
     return report
 
 
-def _kill(child: Child, order: str, life: float, acknowledged: set[tuple[str, str]]) -> None:
+def _kill(
+    child: Child, order: str, life: float, acknowledged: set[tuple[str, str]], *, at_birth: bool
+) -> None:
     child.say(order)
-    pid = 0
-    while not pid:
-        pid = _note(child.answer(), acknowledged).get("pid", 0)
+    pid, before = 0, len(acknowledged)
+    while not pid or not (at_birth or len(acknowledged) > before):
+        pid = _note(child.answer(), acknowledged).get("pid", pid)
     ends = monotonic() + life
     while (left := ends - monotonic()) > 0:
         line = child.line(left)

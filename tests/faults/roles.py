@@ -5,20 +5,21 @@ Each prints one JSON line for each answer, and takes one line for each order.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
 import sys
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from faults.kit import FaultyStore, wait_until
-
 from lastword import Failure, RunManager, RunTracker
-
+from lastword.infrastructure.clock import now_utc
 from lastword.infrastructure.opening import open_store
 
 Options = dict[str, Any]
@@ -43,11 +44,13 @@ def opened(path: Path | None, options: Options, **more: Any) -> RunTracker:
     return RunTracker(path, **given, **more)
 
 
-def become_nobody() -> None:
-    """Root may write everywhere; what cannot be written has to be tried by somebody else."""
+def become_ordinary() -> None:
+    """Root may write what is read-only; without its capabilities it is a user like others. Only Linux has them."""
     if os.getuid() == 0:
-        os.setresgid(65534, 65534, 65534)
-        os.setresuid(65534, 65534, 65534)
+        header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+        nothing = (ctypes.c_uint32 * 6)()
+        if ctypes.CDLL(None, use_errno=True).capset(header, nothing) != 0:
+            raise OSError(ctypes.get_errno(), "capset")
 
 
 def lifecycles(store: Path, options: Options) -> None:
@@ -80,6 +83,8 @@ def _acknowledge(run_id: str, event: str, failures: list[Failure]) -> None:
 
 def nursery(store: Path, options: Options) -> None:
     """Fork a child for each order that plays `lifecycles`; saves the time to load everything anew."""
+    with RunTracker("sqlite:///:memory:") as warm:  # loads what is loaded late
+        warm.complete(_started(warm))
     tell("ready")
     while True:
         down = told() == "down"
@@ -89,6 +94,10 @@ def nursery(store: Path, options: Options) -> None:
         tell({"pid": pid})
         os.waitpid(pid, 0)
         tell({"ended": pid})
+
+
+def _started(tracker: RunTracker) -> Any:
+    return tracker.start(tracker.create("import")).run_id
 
 
 def worker(store: Path, options: Options) -> None:
@@ -115,11 +124,21 @@ def worker(store: Path, options: Options) -> None:
             tell(tracker.deliver_spool())
         elif order == "waiting":
             tell(tracker.spool_status().events)
+        elif order == "outage":  # until the store has been away for three leases
+            lease = timedelta(seconds=tracker.settings.lease)
+            away = tracker._outages
+            wait_until(
+                lambda: away.away_since is not None and now_utc() - away.away_since > 3 * lease, 60
+            )
+            tell("locked")
+        elif order == "recovered":  # until a beat has got through again
+            wait_until(lambda: tracker._outages.away_since is None, 60)
+            tell([view.run_id for view in tracker.flagged()])
         elif order == "close":
             tracker.close()
             tell("closed")
         else:
-            fault(order, store)
+            fault(order, store, tracker)
 
 
 def managed(store: Path, options: Options) -> None:
@@ -155,7 +174,7 @@ def managed(store: Path, options: Options) -> None:
             late = manager.register_subscriber(run_id)
             tell(late.get(timeout=10))
         else:
-            fault(order, store)
+            fault(order, store, tracker)
 
 
 def ends(message: Any, queue: Any) -> bool:
@@ -165,7 +184,7 @@ def ends(message: Any, queue: Any) -> bool:
     return True
 
 
-def fault(order: str, store: Path) -> None:
+def fault(order: str, store: Path, tracker: RunTracker) -> None:
     """What a process can do to itself."""
     if order == "limit":  # no file may grow over the size of the log: a disk that is full
         size = Path(f"{store}-wal").stat().st_size
@@ -173,6 +192,10 @@ def fault(order: str, store: Path) -> None:
     elif order == "unlimit":
         endless = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.setrlimit(resource.RLIMIT_FSIZE, endless)
+    elif order == "reconnect":
+        datastore: Any = getattr(tracker.store, "_datastore", None)
+        for link in [*datastore._links]:
+            datastore.discard(link)
     tell(order)
 
 
@@ -232,6 +255,6 @@ ROLES: dict[str, Callable[[Path, Options], None]] = {
 }
 
 if __name__ == "__main__":
-    if json.loads(sys.argv[3]).pop("nobody", False):
-        become_nobody()
+    if json.loads(sys.argv[3]).pop("ordinary", False):
+        become_ordinary()
     ROLES[sys.argv[1]](Path(sys.argv[2]), json.loads(sys.argv[3]))

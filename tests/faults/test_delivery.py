@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from faults.kit import AFTER, FaultyStore, MovableClock
 from faults.processes import Child
-
 from lastword import Failure, RunTracker, StoreCorrupt, StoreUnavailable
 from lastword.infrastructure.opening import open_store
 from lastword.infrastructure.throttle import ProgressThrottle

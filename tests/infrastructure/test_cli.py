@@ -35,7 +35,8 @@ Cli = Callable[..., Answer]
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LASTWORD_URL", str(tmp_path / "runs.db"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.delenv("LASTWORD_RUN_ID", raising=False)
+    for variable in ("LASTWORD_RUN_ID", "COLUMNS"):
+        monkeypatch.delenv(variable, raising=False)
     return tmp_path / "runs.db"
 
 

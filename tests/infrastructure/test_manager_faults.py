@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import structlog
 
-from faults.kit import wait_until
+from faults.kit import FaultyStore, wait_until
 from lastword import (
     RunContext,
     RunManager,
@@ -16,6 +17,8 @@ from lastword import (
     RunTracker,
     StoreUnavailable,
 )
+from lastword.infrastructure.endings import Claim
+from lastword.projections.ports import RunStore
 from managing import PATIENCE, QUICK, Gate, locked, managed, received, removed, signal
 
 LATE_HEARTBEAT: dict[str, Any] = {**QUICK, "heartbeat": 3600}
@@ -289,3 +292,76 @@ class TestNoThread:
             gate.opened.set()
             assert [signal(2, "completed")] == received(messages)
             manager.shutdown()
+
+
+def test_a_pending_run_is_cancelled_while_the_store_is_locked(tmp_path: Path) -> None:
+    """It is told at once that it never will run, although nothing of that can be recorded; later the store has it."""
+    path = tmp_path / "runs.db"
+    with RunTracker(path, **LATE_HEARTBEAT) as tracker:
+        manager = RunManager(tracker, max_workers=1)
+        first, second = Gate(), Gate()
+        manager.start_run("import", first, run_id=1)
+        first.wait()
+        manager.start_run("import", second, run_id=2)
+        messages = manager.register_subscriber(2)
+        with locked(path):
+            manager.cancel_run(2, reason="not needed")
+            warning, last = received(messages)
+            assert (signal(2, "pending", failed=True), "cancelled") == (last, warning["outcome"])
+        first.opened.set()
+        manager.shutdown()
+        tracker.beat()
+        assert "cancelled" == tracker.get(2).status
+        assert not second.entered.is_set()
+
+
+def test_a_start_that_could_not_be_recorded_is_recorded_with_the_outcome(tmp_path: Path) -> None:
+    """A fault of ours at the start costs neither the work nor its outcome."""
+    with RunTracker(tmp_path / "runs.db") as real:
+        store = FaultyStore(real.store)
+        tracker = RunTracker(store=cast("RunStore", store), heartbeat=3600)
+        manager = RunManager(tracker)
+        tracker.create("import", run_id=1)
+        store.fail("append", error=TypeError("a bug"))
+        manager.start_run("import", lambda context: {"rows": 10}, run_id=1)
+        assert [signal(1, "completed")] == received(manager.register_subscriber(1))
+        history = [item.type for item in tracker.history(1)]
+        assert ["RunCreated", "RunStarted", "RunCompleted"] == history
+        manager.shutdown()
+
+
+def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    """Whatever the application's log raises, the run gets its outcome, the subscribers their signal, and the worker goes on."""
+
+    def broken(*_: Any) -> Any:
+        raise OSError("no space left for logs")
+
+    with managed(tmp_path / "runs.db") as manager:
+        gate = Gate()
+        manager.start_run("import", gate, run_id=1)
+        messages = manager.register_subscriber(1)
+        gate.wait()
+        structlog.configure(processors=[broken])
+        try:
+            gate.opened.set()
+            assert [signal(1, "completed")] == received(messages)
+            manager.start_run("import", lambda context: None, run_id=2)
+            assert signal(2, "completed") == received(manager.register_subscriber(2))[-1]
+        finally:
+            manager.shutdown()
+            structlog.reset_defaults()
+
+
+def test_a_second_end_changes_nothing(tmp_path: Path) -> None:
+    """What was told and remembered of an end stays, should anybody report another one."""
+    path = tmp_path / "runs.db"
+    with managed(path, **LATE_HEARTBEAT) as manager:
+        gate = Gate()
+        manager.start_run("import", gate, run_id=1)
+        gate.wait()
+        with locked(path):
+            gate.opened.set()
+            received(manager.register_subscriber(1))
+            manager._notifier.end(Claim(1, error="something else"))
+            warning, last = received(manager.register_subscriber(1))
+            assert (signal(1, "running", failed=True), "completed") == (last, warning["outcome"])

@@ -36,7 +36,7 @@ OUTCOMES = [
     (SystemExit(), "completed", None, None),
     (SystemExit(0), "completed", None, None),
     (SystemExit(3), "failed", "SystemExit", "exit code 3"),
-    (SystemExit(10**5000), "failed", "SystemExit", "(it cannot be shown)"),
+    (SystemExit(10**5000), "failed", "SystemExit", "an exit code that is too long to show"),
     (SystemExit("no disk"), "failed", "SystemExit", "no disk"),
     (KeyboardInterrupt(), "cancelled", None, None),
     (GeneratorExit(), "failed", "GeneratorExit", ""),
@@ -45,7 +45,7 @@ OUTCOMES = [
     (StopIteration(), "failed", "StopIteration", ""),
     (ExceptionGroup("two", [ValueError("a")]), "failed", "ExceptionGroup", "two (1 sub-exception)"),
     (UnprintableError(), "failed", "UnprintableError", "(its message cannot be shown: ValueError)"),
-    (HostileError(), "failed", "HostileError", "(it cannot be shown)"),
+    (HostileError(), "failed", "HostileError", "(its message cannot be shown: KeyboardInterrupt)"),
 ]
 
 

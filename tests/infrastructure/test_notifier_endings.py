@@ -20,7 +20,7 @@ from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo
 from lastword.infrastructure.endings import Claim, ending_of
 from lastword.projections.run_view import RunView, fold_view
-from spec import OWNER, recorded
+from lastword.testing import OWNER, recorded
 
 CREATED = RunCreated(name="import")
 STARTED = RunStarted(owner=OWNER)

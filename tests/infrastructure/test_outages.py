@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from faults.kit import FaultyStore, MovableClock
 
+from faults.kit import FaultyStore, MovableClock
 from lastword import RunTracker, StoreUnavailable
 from lastword.infrastructure.opening import open_store
 from lastword.infrastructure.outages import OutageWatch

@@ -13,7 +13,6 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import events, moments, objects, run_ids
 
 from lastword import RunCompleted, RunCreated, RunEvent, RunProgressed, StoreUnavailable
 from lastword.domain.errors import RunNotFound, UnsupportedSchema
@@ -29,6 +28,7 @@ from lastword.infrastructure.spool_format import (
     parsed,
 )
 from lastword.projections.ports import NewEvent
+from strategies import events, moments, objects, run_ids
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 

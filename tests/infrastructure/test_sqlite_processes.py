@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ sys.path.insert(0, {str(TESTS)!r})
 from contracts.kit import Writer
 from lastword.domain.events import RunCompleted, RunCreated, RunStarted
 from lastword.infrastructure.sqlite import SQLiteStore
-from spec import OWNER
+from lastword.testing import OWNER
 
 path, me = sys.argv[1:]
 
@@ -64,6 +65,16 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._limit = Timer(
+            3 * LONG, self.popen.kill
+        )  # then `hear` finds the end instead of waiting for ever
+        self._limit.start()
+
+    def stop(self) -> None:
+        """End it, whatever it does."""
+        self._limit.cancel()
+        self.popen.kill()
+        self.popen.communicate()
 
     def go_on(self) -> None:
         """Let it pass its next `wait`."""
@@ -97,9 +108,7 @@ def processes() -> Iterator[list[Process]]:
     started: list[Process] = []
     yield started
     for process in started:
-        if process.popen.poll() is None:
-            process.popen.kill()
-        process.popen.communicate()
+        process.stop()
 
 
 def test_processes_create_and_fill_one_store_at_once(path: Path, processes: list[Process]):

@@ -19,7 +19,7 @@ from lastword.infrastructure.sqlite.rows import ROW_COLUMNS, SELECT_VIEW, VIEW_C
 from lastword.infrastructure.sqlite.schema import SCHEMA_VERSION, STEPS
 from lastword.projections.queries import Cursor, RunQuery
 from lastword.projections.run_view import RunView
-from spec import OWNER, START
+from lastword.testing import OWNER, START
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from faults.kit import FaultyStore, MovableClock, wait_until
 
+from faults.kit import FaultyStore, MovableClock, wait_until
 from lastword import RunTracker, UnsupportedSchema
 from lastword.infrastructure.liveness import this_owner
 from lastword.infrastructure.opening import open_store

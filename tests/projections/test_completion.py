@@ -27,7 +27,7 @@ from lastword.projections.completion import (
     signal_of,
     signal_of_event,
 )
-from spec import OWNER, recorded, view_of
+from lastword.testing import OWNER, recorded, view_of
 
 CREATED = RunCreated(name="import")
 STARTED = RunStarted(owner=OWNER)

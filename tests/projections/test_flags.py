@@ -21,7 +21,7 @@ from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo
 from lastword.projections.flags import Flag, Liveness, evidence_of, flag_of
 from lastword.projections.run_view import RunView
-from spec import OTHER_OWNER, OWNER, START, STEP, view_of
+from lastword.testing import OTHER_OWNER, OWNER, START, STEP, view_of
 
 TICK = timedelta(microseconds=1)
 LEASE = timedelta(seconds=60)

@@ -19,7 +19,7 @@ from lastword.domain.run import decide, fold
 from lastword.projections.completion import signal_of, signal_of_event
 from lastword.projections.flags import flag_of
 from lastword.projections.run_view import RunView, apply, fold_view
-from spec import START, recorded
+from lastword.testing import START, recorded
 from strategies import lives
 
 

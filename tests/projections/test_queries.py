@@ -21,7 +21,7 @@ from lastword.projections.queries import (
     matches,
     statuses_of,
 )
-from spec import START, view_of
+from lastword.testing import START, view_of
 
 TICK = timedelta(microseconds=1)
 int64 = st.integers(-(2**63) + 1, 2**63 - 1)

@@ -26,7 +26,7 @@ from lastword.domain.events import (
 from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo
 from lastword.projections.run_view import PROJECTION_VERSION, RunView, apply, fold_view
-from spec import OWNER, START, STEP, recorded, view_of
+from lastword.testing import OWNER, START, STEP, recorded, view_of
 
 CREATED = RunCreated(
     name="import",

@@ -1,15 +1,18 @@
-"""The given/when/then helper itself: a check that fails must say why."""
+"""What `lastword.testing` offers: a check that fails must say why."""
 
 import doctest
+import importlib
+import pkgutil
 
 import pytest
 
-import spec
+import lastword.infrastructure.testing
+import lastword.testing
 from lastword.domain.commands import CompleteRun, DeclareLost, StartRun
 from lastword.domain.errors import InvalidTransition, RunNotFound
 from lastword.domain.events import RunCancelled, RunCompleted, RunCreated, RunLost, RunStarted
 from lastword.domain.status import FlagReason
-from spec import OTHER_OWNER, OWNER, START, STEP, given, recorded, view_of
+from lastword.testing import OTHER_OWNER, OWNER, START, STEP, given, recorded, view_of
 
 CREATED = RunCreated(name="import", correlation_id="req-1", actor="api")
 STARTED = RunStarted(owner=OWNER)
@@ -146,6 +149,31 @@ def test_view_of_needs_a_history():
         view_of()
 
 
-def test_the_examples_in_the_helper_run():
+def test_what_follows_an_envelope_goes_on_from_there():
+    """The history of a real run can be given, and asked for the next step."""
+    history = recorded(CREATED, STARTED, run_id="a", start=START + 5 * STEP)
+    scenario = given(*history).when(CompleteRun(result=1)).then(RunCompleted(result=1))
+    scenario.then_view(run_id="a", finished_at=START + 7 * STEP, version=3, correlation_id="req-1")
+    third = recorded(*history, RunCancelled())[2]
+    assert ("a", 3, 3, "req-1") == (
+        third.run_id,
+        third.version,
+        third.position,
+        third.correlation_id,
+    )
+    assert history == recorded(*history)
+
+
+def test_the_examples_run():
     """Examples in docstrings are true."""
-    assert doctest.testmod(spec).failed == 0
+    folder = lastword.infrastructure.testing
+    modules = [
+        lastword.testing,
+        *(
+            importlib.import_module(f"{folder.__name__}.{info.name}")
+            for info in pkgutil.iter_modules(folder.__path__)
+        ),
+    ]
+    results = {module.__name__: doctest.testmod(module) for module in modules}
+    assert [] == [name for name, result in results.items() if result.failed]
+    assert 8 <= sum(result.attempted for result in results.values())
