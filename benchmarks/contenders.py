@@ -20,6 +20,7 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteCursor
 from eventsourcing.utils import get_topic
+from pydantic import JsonValue
 
 from lastword import RunTracker
 from lastword.infrastructure.liveness import this_owner
@@ -27,7 +28,7 @@ from lastword.infrastructure.sqlite import SQLiteStore
 from lastword.infrastructure.sqlite.links import PRAGMAS
 
 NAME = "import"
-RESULT = {"rows": 10}
+RESULT: dict[str, JsonValue] = {"rows": 10}
 
 
 def micros() -> int:
@@ -164,7 +165,7 @@ class StockRun(Aggregate):
         self.name = name
         self.status = "pending"
         self.owner = ""
-        self.result: dict[str, int] = {}
+        self.result: dict[str, JsonValue] = {}
 
     @event("Started")
     def start(self, owner: str) -> None:
@@ -173,7 +174,7 @@ class StockRun(Aggregate):
         self.owner = owner
 
     @event("Completed")
-    def complete(self, result: dict[str, int]) -> None:
+    def complete(self, result: dict[str, JsonValue]) -> None:
         """The work succeeded."""
         self.status = "completed"
         self.result = result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from ..domain.errors import InvalidInput
+from ..domain.errors import InvalidInput, StoreUnavailable
 from ..projections.ports import RunStore
 from .clock import Clock, now_utc
 
@@ -13,11 +13,18 @@ SQLITE = "sqlite:///"
 
 
 def default_path() -> Path:
-    """The store's file in the user's data directory; the folder is made when it is missing."""
+    """The store's file in the user's data directory; the folder is made when it is missing. Raises `StoreUnavailable`."""
     from platformdirs import user_data_path
 
     folder = user_data_path("lastword", appauthor=False)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"store {folder}: expected to make the user's data directory, found {error.strerror or error};"
+            " name a store with url= or LASTWORD_URL",
+            transient=False,
+        ) from error
     return folder / "runs.db"
 
 

@@ -72,7 +72,7 @@ def replay(request: pytest.FixtureRequest) -> Replayer:
 
     return Replayer(
         (request.path.parent, request.config.rootpath),
-        update=request.config.getoption(_OPTION),
+        update=bool(request.config.getoption(_OPTION)),
         written=written,
     )
 

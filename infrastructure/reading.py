@@ -5,20 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import chain
+from pathlib import Path
 from typing import TypeAlias
 
-from ..domain.errors import RunNotFound
+from ..domain.errors import InvalidInput, RunNotFound
 from ..domain.events import TERMINAL_TOPICS, RecordedEvent
 from ..domain.status import ACTIVE, FlagReason, RunStatus
-from ..domain.values import Owner, RunId
+from ..domain.values import Owner, RunId, utc
 from ..projections.completion import CompletionSignal, signal_of_event
 from ..projections.flags import Liveness, flag_of
+from ..projections.history import By, StoreSnapshot, as_of, by_of, snapshot_of
 from ..projections.ports import RunStore
 from ..projections.queries import Page, RunQuery, statuses_of
 from ..projections.run_view import RunView
 from ..projections.verifying import VerifyReport, verify
 from .clock import Clock
 from .liveness import owner_alive
+from .opening import sqlite_path
+from .seal_files import Seal, read_seal, write_seal
+from .sealing import Leaf, Mark, check_store, compare, leaves
+from .spool_checking import leftovers
 from .telemetry import RUNS_FLAGGED, gauge
 
 _FEED_BATCH = 500
@@ -34,6 +41,9 @@ Outages: TypeAlias = tuple[tuple[datetime, datetime], ...]
 
 class RunReader:
     """Answers questions about runs from one store. All methods may raise `StoreUnavailable`."""
+
+    spool_folder: Path | None = None
+    """Where events wait that this store did not take; None when nothing is known of such a place."""
 
     def __init__(
         self, store: RunStore, *, clock: Clock, start_timeout: timedelta | None = None
@@ -126,6 +136,30 @@ class RunReader:
             raise RunNotFound(run_id)
         return recorded
 
+    def as_of(self, run_id: RunId, when: datetime, by: By = "recorded") -> RunView | None:
+        """The run as it was at a moment, which is included; without a flag. None when it did not exist yet.
+
+        By `recorded`: what the store knew then; by `occurred`: what was true then, as far as it is known now. The two differ for events
+        that waited in a spool. Raises `RunNotFound`, and `InvalidInput` for a naive time.
+
+        >>> from datetime import UTC, datetime, timedelta
+        >>> from lastword import RunTracker
+        >>> moment = datetime(2026, 2, 5, tzinfo=UTC)
+        >>> with RunTracker("sqlite:///:memory:", clock=lambda: moment) as tracker:
+        ...     run_id = tracker.create("import")
+        ...     tracker.as_of(run_id, moment - timedelta(seconds=1)), tracker.as_of(run_id, moment).status
+        (None, <RunStatus.PENDING: 'pending'>)
+        """
+        return as_of(self.history(run_id), utc(when, "when"), by_of(by))
+
+    def status_at(self, when: datetime, by: By = "recorded") -> StoreSnapshot:
+        """All runs at a moment, which is included: how many had each status, and which were active. `by` as for `as_of`.
+
+        Raises `InvalidInput` for a naive time.
+        """
+        moment, by = utc(when, "when"), by_of(by)
+        return snapshot_of(self._store.past(moment, occurred=by == "occurred"), moment, by)
+
     def completions(self, after: int = 0) -> Iterator[tuple[int, CompletionSignal]]:
         """Every last word behind a position, in store order, as (position, signal); ends at the newest one.
 
@@ -149,9 +183,81 @@ class RunReader:
             while not self._closed.is_set() and not self._store.wait(seen, _FOLLOW_WAIT):
                 continue
 
-    def verify(self, progress: Callable[[int], None] | None = None) -> VerifyReport:
-        """Fold every run's events and compare with its row, field by field; `progress` gets the number of runs done."""
-        return verify(self._store.scan(), progress)
+    def verify(
+        self,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        seal: str | Path | None = None,
+    ) -> VerifyReport:
+        """Compute every run from its events and compare with its row, field by field; and compare the log with a seal.
+
+        Also finds gaps, events that cannot be read, wrong counters, broken leases, and what was left in the spool. `progress` gets
+        (runs done, runs in all). Memory does not grow with the store. A report that is not `ok` says where and what to do.
+
+        Raises `InvalidInput` when the seal is that of another store, or was cut off or edited.
+
+        >>> from lastword import RunTracker
+        >>> with RunTracker("sqlite:///:memory:") as tracker:
+        ...     _ = tracker.create("import")
+        ...     tracker.verify().ok
+        True
+        """
+        sealed = None if seal is None else read_seal(self._elsewhere(seal))
+        if sealed is not None:
+            check_store(sealed.store_id, self._store.store_id(), f"seal {sealed.path.name}")
+        total = sum(self._store.counts().values())
+        report = verify(
+            self._store.scan(),
+            None if progress is None else lambda done: progress(done, max(done, total)),
+            chain(self._store.inspect(self._clock()), leftovers(self.spool_folder)),
+        )
+        if sealed is None:
+            return report
+        check, problems = compare(sealed.log, self._leaves(), sealed.path.name)
+        return report.model_copy(update={"seal": check, "problems": (*problems, *report.problems)})
+
+    def seal(self, path: str | Path, after: str | Path | None = None) -> Seal:
+        """Write a fingerprint of the log so far into a new file, to be kept elsewhere.
+
+        `after` names an earlier seal of this store; then only what came since is read and written, and the new seal builds on it. With a
+        seal, `verify` finds every change, removal, insertion and reordering in the part that it covers.
+
+        Raises `InvalidInput` when the file exists, and for an earlier seal of another store or one that is newer than this store.
+
+        >>> import tempfile
+        >>> from lastword import RunTracker
+        >>> with tempfile.TemporaryDirectory() as folder, RunTracker("sqlite:///:memory:") as tracker:
+        ...     _ = tracker.create("import")
+        ...     sealed = tracker.seal(f"{folder}/today.seal")
+        ...     sealed.end.events, tracker.verify(seal=sealed.path).ok
+        (1, True)
+        """
+        store_id, begin = self._store.store_id(), Mark()
+        target = self._elsewhere(path)
+        if after is not None:
+            earlier = read_seal(self._elsewhere(after))
+            check_store(earlier.store_id, store_id, f"seal {earlier.path.name}")
+            begin, newest = earlier.end, self._store.last_position()
+            if begin.position > newest:
+                raise InvalidInput(
+                    f"seal {earlier.path.name}: expected one that is older than the store, which ends at position {newest},"
+                    f" found one that covers {begin.position}; `lastword verify --seal` says what is missing"
+                )
+        return write_seal(target, store_id, begin, self._leaves(begin.position), self._clock())
+
+    def _leaves(self, after: int = 0) -> Iterator[Leaf]:
+        return leaves(chain.from_iterable(self._store.log(after)), after=after)
+
+    def _elsewhere(self, path: str | Path) -> Path:
+        """The path, unless the store itself lies there: opening that as a file would drop SQLite's locks."""
+        found, own = Path(path), sqlite_path(self._store.url)
+        if own is not None and found.resolve() in {
+            Path(own + suffix).resolve() for suffix in ("", "-wal", "-shm")
+        }:
+            raise InvalidInput(
+                f"seal {found.name}: expected a file for the seal, found the store itself; name another file"
+            )
+        return found
 
     def known_outages(self, now: datetime) -> Outages:
         """When the store is known to have been away; that time does not count as anybody's silence."""

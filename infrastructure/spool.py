@@ -174,9 +174,7 @@ class Spool:
             write_private(aside, b"\n".join(torn) + b"\n")
             log.error("lastword.spool.torn", file=str(aside), lines=len(torn))
         left = [
-            item.line
-            for item in items
-            if not isinstance(item, Torn) and str(item.run_id) in stuck
+            item.line for item in items if not isinstance(item, Torn) and str(item.run_id) in stuck
         ]
         if stuck:
             path = self._leave(path, data, left)
@@ -257,7 +255,7 @@ class Spool:
             events=[item.event.TOPIC for item in events],
             folder=str(self.folder),
             error=str(error),
-            exc_info=True,
+            exc_info=error,
         )
 
     def _after_fork(self) -> None:

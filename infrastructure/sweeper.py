@@ -17,6 +17,7 @@ from .reading import RunReader
 
 log = get_logger("lastword.sweeper")
 
+_LEASES_KEPT = timedelta(days=30)
 _SLOW = timedelta(seconds=5)
 """A turn may come this much later than it should on a busy machine."""
 
@@ -38,6 +39,8 @@ def sweep(reader: RunReader, journal: Journal, now: datetime) -> list[RunView]:
             continue
         if verdict is not None:
             lost.append(verdict)
+    if lost:
+        reader.store.forget_leases(now - _LEASES_KEPT)
     return lost
 
 

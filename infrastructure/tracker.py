@@ -97,7 +97,7 @@ class RunTracker(RunReader):
             clock=clock,
             start_timeout=self.settings.start_timeout_delta,
         )
-        folder = spool_folder(self._store.url, self.settings.spool_dir)
+        self.spool_folder = folder = spool_folder(self._store.url, self.settings.spool_dir)
         self._spool = None if folder is None else Spool(folder)
         self._outages = OutageWatch(
             self._store, window=timedelta(seconds=2 * self.settings.heartbeat)
@@ -113,6 +113,8 @@ class RunTracker(RunReader):
         )
         self._throttle = ProgressThrottle(timedelta(seconds=self.settings.progress_interval))
         self._holdings = Holdings(self.beat, self.settings.heartbeat)
+        self.delivered = 0
+        """Events that this tracker has brought from the spool into the store."""
         self._deliver_quietly()
 
     # -- the life of a run
@@ -278,6 +280,7 @@ class RunTracker(RunReader):
 
         Returns the runs that this call declared lost; of two sweepers at once, one declares each. Raises `StoreUnavailable`.
         """
+        self._deliver_quietly()  # perhaps the outcome lies in the spool of the process that is gone
         self._outages.settle(self._clock())
         return sweep(self, self._journal, now or self._clock())
 
@@ -296,6 +299,7 @@ class RunTracker(RunReader):
         sent = self._journal.send_unsent()
         if self._spool is not None:
             sent += self._spool.deliver_abandoned(self._journal.adopt)
+        self.delivered += sent
         return sent
 
     def spool_status(self) -> SpoolStatus:

@@ -91,9 +91,7 @@ def snapshot_of(past: Past, when: Utc, by: By = "recorded") -> StoreSnapshot:
     )
 
 
-def _folded(
-    changed: Iterable[Sequence[RecordedEvent]], when: Utc, by: By
-) -> Iterable[RunView]:
+def _folded(changed: Iterable[Sequence[RecordedEvent]], when: Utc, by: By) -> Iterable[RunView]:
     for events in changed:
         view = fold_view(until(events, when, by))
         if view is not None:

@@ -155,8 +155,8 @@ class RunStore(Protocol):
         """Record that the owner lives. Never goes back in time."""
         ...
 
-    def end_lease(self, owner: Owner) -> None:
-        """Forget the lease of an owner that has no active run left."""
+    def forget_leases(self, before: datetime) -> int:
+        """Drop the leases that were last renewed before this moment: of owners that are long gone. Returns how many."""
         ...
 
     def record_outage(self, since: datetime, until: datetime) -> None:

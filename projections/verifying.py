@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict
 
 from ..domain.errors import StoreCorrupt
-from ..domain.events import RecordedEvent
 from .ports import ScannedRun
 from .problems import Problem, ProblemKind, problem
 from .run_view import RunView, fold_view
@@ -120,20 +120,14 @@ def _broken_order(run: ScannedRun) -> Iterator[Problem]:
             f"missing {missing}" if missing else f"found {versions[:10]}"
         )
         yield problem(ProblemKind.GAP, what, run_id=run.run_id)
-    for before, after in _pairs(run.events):
+    for before, after in pairwise(run.events):
         if after.position <= before.position:
             what = (
                 f"events: expected version {after.version} behind version {before.version}, found it before it,"
                 f" at position {after.position} against {before.position}"
             )
-            yield problem(
-                ProblemKind.ORDER, what, run_id=run.run_id, position=after.position
-            )
+            yield problem(ProblemKind.ORDER, what, run_id=run.run_id, position=after.position)
             return
-
-
-def _pairs(events: Sequence[RecordedEvent]) -> Iterator[tuple[RecordedEvent, RecordedEvent]]:
-    return zip(events, events[1:], strict=False)
 
 
 def _differences(run: ScannedRun, folded: RunView | None) -> Iterator[Problem]:

@@ -26,7 +26,7 @@ from ...domain.errors import (
     UnsupportedSchema,
     VersionConflict,
 )
-from . import asking, keeping, running, watching
+from . import asking, auditing, keeping, running, watching
 from .output import ReaderGone, note, one_line
 from .session import LogFormat, Session, debugging
 
@@ -46,6 +46,7 @@ running.add_to(app)
 asking.add_to(app)
 watching.add_to(app)
 keeping.add_to(app)
+auditing.add_to(app)
 
 
 def _version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""Commands that keep house: sweep, rebuild, verify."""
+"""Commands that keep house: sweep, deliver, rebuild."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from contextlib import contextmanager
 import typer
 
 from .options import KEEP, AsJson
-from .output import one_line, show, stderr_console, write, write_json
+from .output import show, stderr_console, write, write_json
 from .session import Session, remark
 from .words import counted
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for name, command in (("sweep", sweep), ("rebuild", rebuild), ("verify", verify)):
+    for name, command in (
+        ("sweep", sweep),
+        ("deliver", deliver),
+        ("rebuild", rebuild),
+    ):
         app.command(name, rich_help_panel=KEEP)(command)
 
 
@@ -29,7 +33,7 @@ def sweep(ctx: typer.Context, as_json: AsJson = False) -> None:
     """
     session: Session = ctx.obj
     # The table says what the log would say.
-    with session.open(quiet=True) as tracker, _bar("looking for flagged runs"):
+    with session.open(quiet=True) as tracker, bar("looking for flagged runs"):
         views = tracker.sweep()
     if as_json:
         write_json(view.model_dump(mode="json") for view in views)
@@ -40,43 +44,40 @@ def sweep(ctx: typer.Context, as_json: AsJson = False) -> None:
     remark(f"{counted(len(views), 'run')} declared lost" if views else "nothing to give up")
 
 
+def deliver(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Bring what waits in the spool into the store: events that it did not take when they happened.
+
+    Processes that are alive deliver their own every few seconds; this takes over what ended ones left behind.
+
+    Example: lastword deliver
+    """
+    session: Session = ctx.obj
+    with session.open() as tracker, bar("delivering"):
+        tracker.deliver_spool()
+        delivered, left = tracker.delivered, tracker.spool_status()
+    if as_json:
+        write_json([{"delivered": delivered, "waiting": left.events, "files": left.files}])
+        return
+    write(f"{counted(delivered, 'event')} delivered\n" if delivered else "nothing to deliver\n")
+    if left.events:
+        remark(
+            f"{counted(left.events, 'event')} of living processes, or not deliverable yet, still wait in the spool"
+        )
+
+
 def rebuild(ctx: typer.Context) -> None:
     """Compute the row of every run anew from its events, and put the new rows in place at once.
 
     Example: lastword rebuild
     """
     session: Session = ctx.obj
-    with session.open() as tracker, _bar("rebuilding") as advance:
+    with session.open() as tracker, bar("rebuilding") as advance:
         number = tracker.rebuild(advance)
     remark(f"{counted(number, 'row')} computed from the events")
 
 
-def verify(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Check that each history is whole and each row is what its events say; exit with 1 if not.
-
-    Example: lastword verify
-    """
-    session: Session = ctx.obj
-    with session.open() as tracker, _bar("verifying") as advance:
-        total = sum(tracker.counts().values())
-        report = tracker.verify(lambda done: advance(done, total))
-    if as_json:
-        write_json([{"ok": report.ok, **report.model_dump(mode="json")}])
-    else:
-        for problem in report.problems:
-            write(one_line(f"run {problem.run_id}: {problem.what}; {problem.remedy}") + "\n")
-        seen = f"{counted(report.runs, 'run')} with {counted(report.events, 'event')}"
-        write(
-            f"ok: {seen}\n"
-            if report.ok
-            else f"{counted(len(report.problems), 'problem')} in {seen}\n"
-        )
-    if not report.ok:
-        raise typer.Exit(1)
-
-
 @contextmanager
-def _bar(text: str) -> Iterator[Callable[[int, int], None]]:
+def bar(text: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr while the block runs, if that is a terminal; call what it gives with (done, in all)."""
     if not sys.stderr.isatty():
         yield lambda done, total: None

@@ -55,6 +55,12 @@ def to_cloudevent(recorded: RecordedEvent, source: str) -> dict[str, Any]:
     >>> from_cloudevent(made, "line 1") == event
     True
     """
+    data = recorded.event.model_dump(mode="json", exclude_none=True)
+    return attributes_of(recorded, source) | {"data": data}
+
+
+def attributes_of(recorded: RecordedEvent, source: str) -> dict[str, Any]:
+    """The same without the facts: what is known around the event."""
     position = recorded.position
     attributes: dict[str, Any] = {
         "specversion": SPECVERSION,
@@ -74,7 +80,6 @@ def to_cloudevent(recorded: RecordedEvent, source: str) -> dict[str, Any]:
         attributes["actor"] = recorded.actor
     if recorded.correlation_id is not None:
         attributes["correlationid"] = recorded.correlation_id
-    attributes["data"] = recorded.event.model_dump(mode="json", exclude_none=True)
     return attributes
 
 
@@ -172,7 +177,7 @@ def _event(
 
 
 def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
 def _specversion(value: Any) -> str:

@@ -237,8 +237,8 @@ class Transaction:
         datastore = self._datastore
         if self._commit and not datastore.writing.acquire(timeout=datastore.busy_timeout):
             raise StoreUnavailable(
-                f"{datastore.url}: expected to write within {datastore.busy_timeout:g} s, found other threads of this"
-                " process writing all the time; try again"
+                f"{datastore.url}: expected to write within {datastore.busy_timeout:g} s, found another thread of this"
+                " process writing, or waiting for the lock of another process; try again"
             )
         link = self._link
         try:

@@ -1,6 +1,6 @@
 """What can be wrong in a file beside runs and their rows."""
 
-# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
+# statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 import sqlite3
@@ -27,9 +27,13 @@ SELECT position, recorded_at, before FROM
 WHERE recorded_at < before OR recorded_at IS NULL LIMIT ?
 """
 _CLOCK = "put right the clock of that host; the lease ends with the owner's last run"
-_OWNER = "restore the table from a backup; until then the runs of this owner cannot be flagged as gone"
+_OWNER = (
+    "restore the table from a backup; until then the runs of this owner cannot be flagged as gone"
+)
 _LEASE = "delete the row from `leases`; the owner writes it anew with its next beat"
-_OUTAGE = "delete the row from `outages`; while it is there, silent owners are excused for that time"
+_OUTAGE = (
+    "delete the row from `outages`; while it is there, silent owners are excused for that time"
+)
 
 
 def inspect(datastore: ThreadDatastore, now: datetime) -> list[Problem]:
@@ -71,7 +75,9 @@ def _tags(raw: sqlite3.Cursor) -> Iterator[Problem]:
     """Each tag of a row is in the table by which it is found, and that table has no others."""
     expected = told = 0
     lookup = raw.connection.cursor()
-    rows = raw.execute("SELECT number, run_key, int_id, created_at, tags FROM runs WHERE tags IS NOT NULL")
+    rows = raw.execute(
+        "SELECT number, run_key, int_id, created_at, tags FROM runs WHERE tags IS NOT NULL"
+    )
     for number, key, int_id, created_at, text in rows:
         try:
             tags = from_json(text)
@@ -88,7 +94,9 @@ def _tags(raw: sqlite3.Cursor) -> Iterator[Problem]:
                 expected -= 1
                 told += 1
                 if told <= _SHOWN:
-                    what = f"tags: expected to find it by {name}={value}, found that it is not listed"
+                    what = (
+                        f"tags: expected to find it by {name}={value}, found that it is not listed"
+                    )
                     yield problem(ProblemKind.TAG, what, run_id=run_id)
     (there,) = raw.execute("SELECT count(*) FROM run_tags").fetchone()
     if there != expected:
@@ -110,7 +118,9 @@ def _owners(raw: sqlite3.Cursor) -> Iterator[Problem]:
 
 def _leases(raw: sqlite3.Cursor, now: datetime) -> Iterator[Problem]:
     latest = to_micros(now + TOLERANCE)
-    for key, host, pid, renewed_at in raw.execute("SELECT owner, host, pid, renewed_at FROM leases"):
+    for key, host, pid, renewed_at in raw.execute(
+        "SELECT owner, host, pid, renewed_at FROM leases"
+    ):
         where = f"leases: {key!r:.80}"
         if _moment(renewed_at) is None or not _belongs(key, host, pid):
             what = f"{where}: expected owner, host, pid and the time of a beat, found {host!r:.40}, {pid!r:.40}, {renewed_at!r:.40}"

@@ -8,7 +8,7 @@ that were under way, are read from their events.
 moment, its status was that of today. All others are read from their events.
 """
 
-# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
+# statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 import sqlite3
@@ -68,9 +68,7 @@ def _recorded(raw: sqlite3.Cursor, moment: int) -> Past:
     active = raw.execute(
         f"{SELECT_BARE_VIEW} WHERE r.status IN {_ACTIVE} AND r.position <= ?", (position,)
     ).fetchall()
-    changed = _changed(
-        raw, "r.number <= ?1 AND r.position > ?1 AND e.position <= ?1", position
-    )
+    changed = _changed(raw, "r.number <= ?1 AND r.position > ?1 AND e.position <= ?1", position)
     return Past(position, settled, tuple(map(view_of, active)), changed)
 
 

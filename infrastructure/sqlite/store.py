@@ -236,10 +236,11 @@ class SQLiteStore:
             )
 
     @translated
-    def end_lease(self, owner: Owner) -> None:
-        """See `RunStore.end_lease`."""
+    def forget_leases(self, before: datetime) -> int:
+        """See `RunStore.forget_leases`."""
         with self._datastore.transaction(commit=True) as cursor:
-            cursor.execute("DELETE FROM leases WHERE owner = ?", (owner.key,))
+            cursor.execute("DELETE FROM leases WHERE renewed_at < ?", (to_micros(utc(before)),))
+            return cursor.sqlite_cursor.rowcount
 
     @translated
     def record_outage(self, since: datetime, until: datetime) -> None:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from uuid import UUID
 
 import pytest
 
 from contracts.appending import CREATED
 from contracts.asking import populate
-from contracts.kit import Writer
+from contracts.kit import MovingClock, Writer
 from lastword.domain.errors import StoreCorrupt, StoreUnavailable
 from lastword.domain.events import RunCompleted, RunCreated, RunProgressed
 from lastword.domain.status import RunStatus
+from lastword.infrastructure.mapper import recorded_event
 from lastword.projections.ports import RunStore
+from lastword.projections.problems import ProblemKind
 from lastword.projections.queries import RunQuery
 from lastword.projections.run_view import RunView, fold_view
 from lastword.testing import OTHER_OWNER, OWNER, START
 
 HOUR = timedelta(hours=1)
+
+
+def _minute(number: int) -> datetime:
+    return START + timedelta(minutes=number)
+
 
 Reopen = Callable[[], RunStore]
 Behind = Callable[[str], None]
@@ -68,15 +76,58 @@ class Keeping:
         store.renew_lease(OWNER, START + HOUR)
         assert store.view("a") == ended
 
-    def test_a_lease_can_be_ended(self, store: RunStore):
-        """The events' sign of life is left; ending one that is not there is harmless."""
+    def test_old_leases_are_forgotten(self, store: RunStore):
+        """Only those that were last renewed before the moment; the events' sign of life is left."""
         writer = Writer(store)
         view = writer.start("a").view
         store.renew_lease(OWNER, START + HOUR)
-        store.end_lease(OWNER)
+        store.renew_lease(OTHER_OWNER, START + 2 * HOUR)
+        assert 0 == store.forget_leases(START + HOUR)
+        assert store.view("a") != view
+        assert 1 == store.forget_leases(START + 2 * HOUR)
         assert store.view("a") == view
-        store.end_lease(OWNER)
-        store.end_lease(OTHER_OWNER)
+        assert 1 == store.forget_leases(START + 3 * HOUR)
+
+    # -- outages
+
+    def test_outages_that_overlap_become_one(self, store: RunStore, reopen: Reopen):
+        """In whatever order they are reported; the ones that ended before a moment are left out."""
+        for since, until in ((10, 20), (40, 50), (15, 30), (30, 32), (60, 60), (45, 41)):
+            store.record_outage(_minute(since), _minute(until))
+        expected = [(_minute(10), _minute(32)), (_minute(40), _minute(50))]
+        assert store.outages(START) == expected
+        assert reopen().outages(_minute(31)) == expected
+        assert store.outages(_minute(32)) == expected[1:]
+        assert store.outages(_minute(50)) == []
+
+    # -- the log as it lies there
+
+    def test_a_store_keeps_its_id(self, store: RunStore, reopen: Reopen):
+        """It is a UUID."""
+        assert UUID(store.store_id()) == UUID(reopen().store_id())
+
+    def test_the_log_is_read_as_it_lies_there(self, store: RunStore):
+        """In order of position, in batches that together are everything behind a position."""
+        populate(store, 12)
+        events = store.read(0, 1000)
+        rows = [row for batch in store.log() for row in batch]
+        assert [recorded_event(row) for row in rows] == events
+        third = events[2].position
+        assert [row for batch in store.log(third) for row in batch] == rows[3:]
+        assert list(store.log(events[-1].position)) in ([], [[]])
+
+    def test_the_position_at_a_moment_is_found(self, store: RunStore, clock: MovingClock):
+        """By the time at which the store took the events, whenever they happened."""
+        writer = Writer(store)
+        assert store.position_at(START) == 0
+        taken: list[tuple[datetime, int]] = []
+        for number in range(9):
+            clock.advance(number % 3)
+            event = writer.add(number, CREATED, at=START - HOUR).events[0]
+            taken.append((event.recorded_at, event.position))
+        for moment in [START - HOUR, *(START + timedelta(seconds=n / 2) for n in range(24))]:
+            expected = max((position for at, position in taken if at <= moment), default=0)
+            assert store.position_at(moment) == expected
 
     # -- rebuilding and scanning
 
@@ -119,7 +170,7 @@ class Keeping:
         for run in scanned:
             assert list(run.events) == store.read_run(run.run_id)
             assert run.row == fold_view(run.events)
-            assert run.problems == ()
+            assert run.flaws == ()
 
     def test_a_scan_stands_still(self, store: RunStore):
         """Runs that are appended while it goes on are not in it."""
@@ -168,20 +219,22 @@ class Keeping:
             ("d", False),
         ]
 
-    def test_what_cannot_be_decoded_becomes_a_problem_of_its_run(
+    def test_what_cannot_be_decoded_becomes_a_flaw_of_its_run(
         self, store: RunStore, behind: Behind
     ):
-        """A scan names run, version and position and goes on; other readers get `StoreCorrupt`."""
+        """A scan says what and where and goes on; other readers get `StoreCorrupt`."""
         writer = Writer(store)
         writer.start("a")
         position = writer.start("b").events[1].position
         behind("UPDATE events SET state = 'no json' WHERE originator_id = 'b' AND originator_version = 2")  # fmt: skip
         behind("UPDATE runs SET params = 'no json' WHERE run_key = 'a'")
         first, second = store.scan()
-        assert (first.row, len(first.events), len(first.problems)) == (None, 2, 1)
-        assert "run a" in first.problems[0]
-        assert (len(second.events), len(second.problems)) == (1, 1)
-        assert f"run b, version 2, position {position}" in second.problems[0]
+        (row,) = first.flaws
+        assert (first.row, len(first.events)) == (None, 2)
+        assert (row.kind, row.position) == (ProblemKind.ROW, None)
+        (event,) = second.flaws
+        assert len(second.events) == 1
+        assert (event.kind, event.position) == (ProblemKind.UNDECODABLE, position)
         with pytest.raises(StoreCorrupt, match=f"run b, version 2, position {position}"):
             store.read_run("b")
         with pytest.raises(StoreCorrupt, match=r"run a: .*lastword rebuild"):
@@ -231,7 +284,14 @@ class Keeping:
             lambda: store.find("a"),
             store.counts,
             lambda: store.renew_lease(OWNER, START),
-            lambda: store.end_lease(OWNER),
+            lambda: store.forget_leases(START),
+            lambda: store.record_outage(START, START + HOUR),
+            lambda: store.outages(START),
+            lambda: store.inspect(START),
+            store.store_id,
+            lambda: store.position_at(START),
+            lambda: store.past(START),
+            lambda: list(store.log()),
             store.rebuild,
             lambda: list(store.scan()),
         ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lastword import StoreUnavailable
 from lastword.projections.ports import RunStore
@@ -16,7 +16,10 @@ AFTER = "after"
 """The store does it, and the answer is lost."""
 
 
-class FaultyStore:
+_Base = RunStore if TYPE_CHECKING else object
+
+
+class FaultyStore(_Base):
     """A store that can be told to fail. Everything else goes to the real one."""
 
     def __init__(self, store: RunStore) -> None:
@@ -31,9 +34,9 @@ class FaultyStore:
         self, method: str, times: int = 1, when: str = BEFORE, error: Exception | None = None
     ) -> None:
         """The next calls of a method fail."""
-        error = error or StoreUnavailable(f"{method}: refused by the fault kit")
+        fault = error or StoreUnavailable(f"{method}: refused by the fault kit")
         with self._lock:
-            self._plans.setdefault(method, []).extend([(when, error)] * times)
+            self._plans.setdefault(method, []).extend([(when, fault)] * times)
 
     def first(self, method: str, action: Callable[[], object]) -> None:
         """Do something just before the next call of a method: what another process did in that moment."""

@@ -13,10 +13,9 @@ from time import monotonic
 from typing import Any
 
 from faults.processes import Child, locked
-
 from lastword import RunReader
-from lastword.infrastructure.opening import open_store
 from lastword.infrastructure.clock import now_utc
+from lastword.infrastructure.opening import open_store
 
 RUNNING = {"run_id": 1, "complete": True, "db_status": "running", "status_update_failed": True}
 """What is true while the outcome could not be stored."""
@@ -33,8 +32,8 @@ class OutageReport:
 
     signals: list[list[dict[str, Any]]] = field(default_factory=list[list[dict[str, Any]]])
     """Per subscriber, every completion signal that it got."""
-    late: dict[str, Any] = field(default_factory=dict[str, Any])
-    """What a subscriber got that came during the outage, after the end."""
+    late: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """The signals of a subscriber that came during the outage, after the end."""
     warnings: list[int] = field(default_factory=list[int])
     seconds: float = 0.0
     """From the end of the function to the last signal."""
@@ -156,12 +155,15 @@ def read_only(child: Child, store: Path) -> Iterator[None]:
 def small_disk(folder: Path, size: str = "4m") -> Iterator[Path | None]:
     """A file system of its own, in memory; None where that is not permitted."""
     folder.mkdir()
-    made = os.getuid() == 0 and not subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
-        check=False,
-        capture_output=True,
-        timeout=10,
-    ).returncode
+    made = (
+        os.getuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+            check=False,
+            capture_output=True,
+            timeout=10,
+        ).returncode
+    )
     try:
         yield folder if made else None
     finally:
@@ -172,7 +174,9 @@ def small_disk(folder: Path, size: str = "4m") -> Iterator[Path | None]:
 # -- a whole run
 
 
-def whole_run(store: Path, *, down: bool, seconds: float = 0.0, **options: Any) -> list[dict[str, Any]]:
+def whole_run(
+    store: Path, *, down: bool, seconds: float = 0.0, **options: Any
+) -> list[dict[str, Any]]:
     """From create to complete in another process, with the store locked all the while when `down`; what the history says then."""
     with Child("worker", store, **options) as child:
         assert child.answer() == "started"

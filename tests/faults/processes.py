@@ -26,7 +26,8 @@ class Child:
 
     def __init__(self, role: str, store: Path, **options: Any) -> None:
         self._pending = b""
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        paths = [str(ROLES.parent.parent), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         environment.pop("LASTWORD_SPOOL_DIR", None)
         self.process = subprocess.Popen(
             [sys.executable, str(ROLES), role, str(store), json.dumps(options)],

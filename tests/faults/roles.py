@@ -6,6 +6,7 @@ Each prints one JSON line for each answer, and takes one line for each order.
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import resource
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from queue import Queue
 from time import monotonic
 from typing import Any
 
@@ -96,6 +98,19 @@ def nursery(store: Path, options: Options) -> None:
         tell({"ended": pid})
 
 
+def away_for(tracker: RunTracker, leases: int) -> bool:
+    """Whether the store has been away for so many leases."""
+    since = tracker._outages.away_since
+    return since is not None and now_utc() - since > leases * timedelta(
+        seconds=tracker.settings.lease
+    )
+
+
+def _work() -> None:
+    while True:
+        sum(range(1000))
+
+
 def _started(tracker: RunTracker) -> Any:
     return tracker.start(tracker.create("import")).run_id
 
@@ -120,16 +135,15 @@ def worker(store: Path, options: Options) -> None:
         elif order == "beat":
             tracker.beat()
             tell("beaten")
+        elif order == "busy":  # work that leaves the beat little room
+            threading.Thread(target=_work, daemon=True).start()
+            tell("busy")
         elif order == "deliver":
             tell(tracker.deliver_spool())
         elif order == "waiting":
             tell(tracker.spool_status().events)
         elif order == "outage":  # until the store has been away for three leases
-            lease = timedelta(seconds=tracker.settings.lease)
-            away = tracker._outages
-            wait_until(
-                lambda: away.away_since is not None and now_utc() - away.away_since > 3 * lease, 60
-            )
+            wait_until(functools.partial(away_for, tracker, 3), 60)
             tell("locked")
         elif order == "recovered":  # until a beat has got through again
             wait_until(lambda: tracker._outages.away_since is None, 60)
@@ -161,7 +175,7 @@ def managed(store: Path, options: Options) -> None:
         if order == "finish":
             began = monotonic()
             go.set()
-            heard = [[message for message in iter(queue.get, None) if ends(message, queue)] for queue in queues]
+            heard = [until_the_end(queue) for queue in queues]
             tell(
                 {
                     "seconds": monotonic() - began,
@@ -171,17 +185,19 @@ def managed(store: Path, options: Options) -> None:
                 }
             )
         elif order == "late":
-            late = manager.register_subscriber(run_id)
-            tell(late.get(timeout=10))
+            tell([message for message in manager.messages(run_id) if "complete" in message])
         else:
             fault(order, store, tracker)
 
 
-def ends(message: Any, queue: Any) -> bool:
-    """True; puts an end behind the last message."""
-    if "complete" in message:
-        queue.put(None)
-    return True
+def until_the_end(queue: Queue[Any]) -> list[Any]:
+    """All messages up to the signal, and any that should come behind it."""
+    messages = [queue.get()]
+    while "complete" not in messages[-1]:
+        messages.append(queue.get())
+    while not queue.empty():
+        messages.append(queue.get_nowait())
+    return messages
 
 
 def fault(order: str, store: Path, tracker: RunTracker) -> None:

@@ -304,9 +304,7 @@ def test_an_outage_that_cannot_be_written_down_costs_nobody(tmp_path: Path) -> N
         assert tracker.complete(1).stored
 
 
-def test_retries_print_nothing(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_retries_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Standard output belongs to the application, also when an append is tried again."""
     tracker, store = faulty(tmp_path / "runs.db", retry_attempts=5)
     with tracker:

@@ -307,6 +307,8 @@ def test_every_command_explains_itself_with_an_example(cli: Cli) -> None:
         "sweep",
         "rebuild",
         "verify",
+        "seal",
+        "as-of",
         "watch",
         "completions",
         "cancel",

@@ -45,12 +45,12 @@ def test_watch_follows_one_run_to_its_last_word(tracker: RunTracker) -> None:
 
 def test_watch_says_when_the_run_looks_stuck(tracker: RunTracker) -> None:
     """Who waits for a last word that will not come hears why, and goes on waiting for the verdict."""
-    with started(tracker.store.url, "run", "--run-id", "3", "--", "sleep", "600") as run:
+    with started(tracker.store.url, "run", "--run-id", "3", "--", "cat") as run:
         until(tracker, lambda: len(tracker.list(status="running")) == 2)
         with started(tracker.store.url, "watch", "3") as watch:
             assert watch.stdout is not None
             assert watch.stderr is not None
-            assert watch.stdout.readline().rstrip().endswith(b"RunCreated  sleep")
+            assert watch.stdout.readline().rstrip().endswith(b"RunCreated  cat")
             run.kill()
             assert watch.stderr.readline().startswith(
                 b"lastword: run 3: owner_gone: its process, pid "
@@ -143,5 +143,4 @@ def test_the_command_starts_quickly() -> None:
         "rich.progress",
         "lastword.infrastructure.cli.tour",
         "lastword.infrastructure.process",
-        "stamina",
     }

@@ -1,5 +1,6 @@
 """Events as CloudEvents: what goes out comes back, others can read it, and what is wrong is named with line and field."""
 
+import doctest
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -8,12 +9,12 @@ import pytest
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given as sampled
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from lastword.domain import versioning
 from lastword.domain.errors import InvalidInput, UnsupportedSchema
 from lastword.domain.events import RecordedEvent, RunCancelled, RunCompleted, RunEvent
+from lastword.infrastructure.exchange import cloudevents
 from lastword.infrastructure.exchange.cloudevents import from_cloudevent, to_cloudevent
 from lastword.infrastructure.exchange.lines import line_of, read_lines
 from lastword.testing import recorded
@@ -86,7 +87,6 @@ def test_an_event_has_this_form():
     } == made()
 
 
-@settings(max_examples=150)
 @sampled(recorded_events)
 def test_what_goes_out_comes_back(event: RecordedEvent):
     """Every event, also with fields of a newer release; and going out again gives the same bytes."""
@@ -97,6 +97,7 @@ def test_what_goes_out_comes_back(event: RecordedEvent):
     assert (type(event.run_id), type(event.event)) == (type(back.run_id), type(back.event))
     assert line == line_of(back, SOURCE)
     assert 1 == line.count(b"\n")
+    assert to_cloudevent(event, SOURCE) == json.loads(line)
 
 
 @sampled(recorded_events)
@@ -236,3 +237,15 @@ def test_a_line_is_json_for_everybody():
     line, _ = lines_of_two_events()
     assert "é" == json.loads(line)["data"]["result"]
     assert "é".encode() in line
+
+
+def test_what_utf_8_cannot_hold_is_refused():
+    """Half a character cannot be written; the message says of which run."""
+    (event,) = recorded(RunCancelled.model_construct(reason="\ud800"), run_id=17)
+    with pytest.raises(InvalidInput, match="run 17, version 1: expected plain JSON in UTF-8"):
+        line_of(event, SOURCE)
+
+
+def test_the_examples_run():
+    """Examples in docstrings are true."""
+    assert (0, 8) == tuple(doctest.testmod(cloudevents))

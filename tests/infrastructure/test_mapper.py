@@ -33,7 +33,7 @@ from lastword.infrastructure.mapper import (
 )
 from lastword.infrastructure.sqlite import faults, network, preparing, rows, store
 from lastword.projections.ports import NewEvent
-from spec import OWNER, START, recorded
+from lastword.testing import OWNER, START, recorded
 from strategies import events, moments, run_ids
 
 
@@ -245,14 +245,14 @@ def test_a_damaged_envelope_is_named_with_its_place(column: str, value: Any):
     )
     recorded_event(tuple(columns.values()))
     columns[column] = value
-    with pytest.raises(StoreCorrupt, match="run seventeen.*envelope"):
+    with pytest.raises(StoreCorrupt, match=r"run seventeen.*envelope"):
         recorded_event(tuple(columns.values()))
 
 
 def test_an_event_without_an_envelope_is_not_ours():
     """The library's own stored events have no time and no id."""
     bare = StoredEvent("17", 1, "RunCompleted", b"{}")
-    with pytest.raises(StoreCorrupt, match="run 17, version 1: .*envelope"):
+    with pytest.raises(StoreCorrupt, match=r"run 17, version 1: .*envelope"):
         EventMapper().to_domain_event(bare)
 
 

@@ -178,12 +178,17 @@ def test_the_time_after_an_outage_counts_again(scene: Scene) -> None:
     """A worker that froze in the outage is flagged a lease after it, not at once and not never."""
     scene.pass_time(50)
     scene.outage(600)
-    scene.sweeper.create("another")  # who knows that the store is back, and could not know that it was away
+    scene.sweeper.create(
+        "another"
+    )  # who knows that the store is back, and could not know that it was away
     scene.store.real.record_outage(scene.clock() - timedelta(seconds=600), scene.clock())
     scene.clock.advance(seconds=59)
     at_first = scene.sweeper.flagged()
     scene.clock.advance(seconds=2)
-    assert ([], ["silent"]) == (at_first, [view.flag.reason for view in scene.sweeper.flagged() if view.flag])
+    assert ([], ["silent"]) == (
+        at_first,
+        [view.flag.reason for view in scene.sweeper.flagged() if view.flag],
+    )
     assert "the store was away for 600 s of it" in str(scene.sweeper.get(1).flag)
 
 

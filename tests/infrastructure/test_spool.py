@@ -157,7 +157,7 @@ def test_file_and_folder_are_fsynced_before_anybody_is_told(
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
-        target = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        target = Path(f"/proc/self/fd/{descriptor}").readlink()
         synced.append("folder" if target.is_dir() else f"file of {target.stat().st_size} bytes")
         real(descriptor)
 
@@ -258,7 +258,10 @@ def test_runs_are_handed_over_in_order(spool: Spool, folder: Path) -> None:
     )
     taker = Taker()
     assert 4 == spool.deliver_abandoned(taker)
-    assert [(1, ["RunCreated", "RunProgressed", "RunCompleted"]), ("x", ["RunCreated"])] == taker.taken
+    assert [
+        (1, ["RunCreated", "RunProgressed", "RunCompleted"]),
+        ("x", ["RunCreated"]),
+    ] == taker.taken
     assert [] == list(folder.iterdir())
 
 
@@ -277,7 +280,9 @@ def test_damage_is_set_aside_and_the_rest_delivered(
     spool: Spool, folder: Path, damage: str, logged: list[structlog.typing.EventDict]
 ) -> None:
     """A torn last line, or a damaged one in the middle, costs nobody else anything; it is kept for people to look at."""
-    path = abandoned(folder, (1, RunCreated(name="a")), (2, RunCreated(name="b")), (3, RunCompleted()))
+    path = abandoned(
+        folder, (1, RunCreated(name="a")), (2, RunCreated(name="b")), (3, RunCompleted())
+    )
     lines = path.read_bytes().splitlines(keepends=True)
     if damage == "torn":
         expected, lines[3] = [1, 2], lines[3][: len(lines[3]) // 2]
@@ -394,5 +399,7 @@ def test_what_was_rejected_is_kept_for_people(spool: Spool, folder: Path) -> Non
     (path,) = folder.iterdir()
     assert (".rejected", 0o600) == (path.suffix, stat.S_IMODE(path.stat().st_mode))
     found = [item for item in parsed(path.read_bytes()) if isinstance(item, Spooled)]
-    assert [(7, "RunCreated"), (7, "RunCompleted")] == [(i.run_id, i.event.event.TOPIC) for i in found]
+    assert [(7, "RunCreated"), (7, "RunCompleted")] == [
+        (i.run_id, i.event.event.TOPIC) for i in found
+    ]
     assert (0, 0) == (spool.pending().files, spool.deliver_abandoned(Taker()))

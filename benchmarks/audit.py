@@ -1,0 +1,173 @@
+"""What audits cost: the status of all runs at an earlier moment, verification, seals; and what they find.
+
+    .venv/bin/python benchmarks/audit.py                  100,000 runs
+    .venv/bin/python benchmarks/audit.py --runs 1000000
+    .venv/bin/python benchmarks/audit.py --tampering      the tamper table alone
+
+Runs are made in the order in which services make them: at any moment about 1,000 are under way. They are written with plain
+inserts, then `rebuild` computes the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tampering import TAMPERINGS, story_of, try_out
+
+from lastword import RunReader, RunTracker
+from lastword.infrastructure.clock import now_utc
+from lastword.infrastructure.sqlite import SQLiteStore
+from lastword.infrastructure.sqlite.datastore import ThreadDatastore
+from lastword.infrastructure.sqlite.rebuilding import Rebuild
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+STEP = timedelta(milliseconds=100)
+"""Between two events of the store."""
+UNDER_WAY = 1000
+_OWNER = '{"host":"worker-1","pid":4711,"started_at":"2025-12-31T23:00:00Z","boot_id":"b"}'
+_STATES = (
+    ("RunCreated", '{"name":"import","params":{},"tags":{},"attempt":1,"lease_seconds":60.0}'),
+    ("RunStarted", '{"owner":%s}' % _OWNER),
+    ("RunCompleted", '{"result":{"rows":10}}'),
+)
+_INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)"
+
+
+def build(path: Path, runs: int) -> None:
+    """A store of so many runs, all completed but the last 1,000."""
+    SQLiteStore(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        raw.execute("PRAGMA synchronous = OFF")
+        raw.execute("BEGIN")
+        raw.executemany(_INSERT, _events(runs))
+        raw.execute("COMMIT")
+    with closing(ThreadDatastore(path, f"sqlite:///{path}")) as datastore:
+        datastore.link().raw.execute("PRAGMA synchronous = OFF")
+        Rebuild(datastore).run()
+
+
+def _events(runs: int) -> Iterator[tuple[Any, ...]]:
+    """Each run is created, started at once, and completed when 1,000 others have begun."""
+    position = 0
+    micros, step = int(BEGIN.timestamp()) * 1_000_000, int(STEP.total_seconds() * 1_000_000)
+
+    def event(number: int, version: int) -> tuple[Any, ...]:
+        nonlocal position
+        position += 1
+        topic, state = _STATES[version - 1]
+        at = micros + position * step
+        event_id = position.to_bytes(16, "big")
+        return (position, f"run-{number:09}", version, topic, state.encode(), event_id, at, at)
+
+    for number in range(runs):
+        yield event(number, 1)
+        yield event(number, 2)
+        if number >= UNDER_WAY:
+            yield event(number - UNDER_WAY, 3)
+
+
+def measure(path: Path) -> dict[str, float]:
+    """Each figure on its own; peak memory from a process of its own."""
+    figures: dict[str, float] = {}
+    with closing(SQLiteStore(path)) as store:
+        reader = RunReader(store, clock=now_utc)
+        newest = store.last_position()
+        for label, share in (("early", 0.01), ("half way", 0.5), ("late", 0.99)):
+            moment = BEGIN + STEP * int(newest * share)
+            for by in ("recorded", "occurred"):
+                spent = [_timed(lambda: reader.status_at(moment, by)) for _ in range(3)]
+                figures[f"status_at, {label}, by {by} (s)"] = round(statistics.median(spent), 3)
+        figures["events"] = newest
+    for what in ("verify", "seal", "verify --seal"):
+        seconds, megabytes = _apart(what, path)
+        figures[f"{what} (s)"] = round(seconds, 2)
+        figures[f"{what} (events/s)"] = round(newest / seconds)
+        figures[f"{what}, peak memory (MB)"] = round(megabytes)
+    figures["seal, size (bytes an event)"] = round(_seal_of(path).stat().st_size / newest, 2)
+    return figures
+
+
+def _timed(ask: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    ask()
+    return time.perf_counter() - began
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_suffix(".seal")
+
+
+def _apart(what: str, path: Path) -> tuple[float, float]:
+    """Seconds and peak memory of one of them in a fresh process."""
+    command = [sys.executable, __file__, "--only", what, "--store", str(path)]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds, megabytes = json.loads(answer.stdout)
+    return seconds, megabytes
+
+
+def only(what: str, path: Path) -> tuple[float, float]:
+    """Do it here."""
+    with RunTracker(path) as tracker:
+        seal = None if what == "verify" else _seal_of(path)
+        if what == "seal":
+            spent = _timed(lambda: tracker.seal(_seal_of(path)))
+        else:
+
+            def check() -> None:
+                report = tracker.verify(seal=seal)
+                assert report.ok, report.problems[:3]
+
+            spent = _timed(check)
+    return spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def tamper_table(folder: Path) -> Iterator[str]:
+    """The rows of the table in docs/explanation/audit.md."""
+    yield "| what was done | `verify` alone | with a seal | first position named |"
+    yield "| --- | --- | --- | --- |"
+    for tampering in TAMPERINGS:
+        found = try_out(tampering, folder / tampering.name.replace(" ", "-"))
+        alone, sealed = ("found" if it else "not found" for it in (found.alone, found.sealed))
+        named = "-" if found.position is None else str(found.position)
+        yield f"| {tampering.name}: {tampering.what} | {alone} | {sealed} | {named} |"
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--tampering", action="store_true", help="the tamper table alone")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        print(json.dumps(only(arguments.only, arguments.store)))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(f"The store of the tamper table: {story_of()}\n")
+        print("\n".join(tamper_table(folder)))
+        if arguments.tampering:
+            return
+        path = folder / "runs.db"
+        spent = _timed(lambda: build(path, arguments.runs))
+        print(f"\n{arguments.runs:,} runs, built in {spent:.0f} s\n")
+        for what, figure in measure(path).items():
+            print(f"{what:40} {figure:>12,}")
+
+
+if __name__ == "__main__":
+    main()
