@@ -206,7 +206,9 @@ def try_out(tampering: Tampering, folder: Path) -> Found:
     alter(store, lambda raw: [raw.execute(statement) for statement in tampering.sql])
     with RunTracker(store) as tracker:
         alone, sealed = tracker.verify(), tracker.verify(seal=seal)
-    return Found(alone.ok is False, sealed.ok is False, sealed.seal and sealed.seal.differs_at, sealed)
+    return Found(
+        alone.ok is False, sealed.ok is False, sealed.seal and sealed.seal.differs_at, sealed
+    )
 
 
 def alter(store: Path, change: Callable[[sqlite3.Connection], object]) -> None:

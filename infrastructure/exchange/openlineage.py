@@ -167,13 +167,13 @@ class OpenLineageMapping:
         facets = {
             "lastword_run": ours(
                 "LastwordRunFacet",
-                runId=str(recorded.run_id),
-                runIdType="int" if isinstance(recorded.run_id, int) else "str",
+                run_id=str(recorded.run_id),
+                run_id_type="int" if isinstance(recorded.run_id, int) else "str",
                 actor=event.actor,
-                correlationId=recorded.correlation_id or event.correlation_id,
+                correlation_id=recorded.correlation_id or event.correlation_id,
                 attempt=event.attempt,
-                retryOf=None if event.retry_of is None else str(event.retry_of),
-                parentId=None if event.parent_id is None else str(event.parent_id),
+                retry_of=None if event.retry_of is None else str(event.retry_of),
+                parent_id=None if event.parent_id is None else str(event.parent_id),
             )
         }
         if event.parent_id is not None:
@@ -201,12 +201,12 @@ class OpenLineageMapping:
     ) -> Json:
         envelope = ours(
             "LastwordEventRunFacet",
-            eventId=recorded.event_id,
+            event_id=recorded.event_id,
             event=recorded.type,
-            schemaVersion=recorded.event.SCHEMA_VERSION,
+            schema_version=recorded.event.SCHEMA_VERSION,
             version=recorded.version,
             position=recorded.position,
-            recordedAt=rfc3339(recorded.recorded_at),
+            recorded_at=rfc3339(recorded.recorded_at),
             actor=recorded.actor,
             added=True if added else None,
         )

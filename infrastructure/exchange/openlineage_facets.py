@@ -80,7 +80,7 @@ def facets_of(event: RunEvent, *, was_lost: bool) -> Json:
                 programmingLanguage="UNKNOWN" if command else "PYTHON",
                 stackTrace=event.error.traceback,
             )
-            facts["errorType"] = error["type"]
+            facts["error_type"] = error["type"]
             made["lastword_outcome"] = ours("LastwordOutcomeRunFacet", **facts)
         case RunLost():
             made["errorMessage"] = standard(
@@ -89,7 +89,7 @@ def facets_of(event: RunEvent, *, was_lost: bool) -> Json:
                 programmingLanguage="UNKNOWN",
             )
             made["lastword_verdict"] = ours(
-                "LastwordVerdictRunFacet", statusUpdateFailed=True, **facts
+                "LastwordVerdictRunFacet", status_update_failed=True, **facts
             )
         case OutcomeContradicted():
             made["lastword_contradiction"] = ours("LastwordContradictionRunFacet", **facts)
@@ -97,7 +97,7 @@ def facets_of(event: RunEvent, *, was_lost: bool) -> Json:
             pass
     if was_lost and isinstance(event, OUTCOMES) and not isinstance(event, RunLost):
         made["lastword_verdict"] = ours(
-            "LastwordVerdictRunFacet", statusUpdateFailed=False, supersedes="RunLost"
+            "LastwordVerdictRunFacet", status_update_failed=False, supersedes="RunLost"
         )
     return made
 

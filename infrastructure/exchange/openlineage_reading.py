@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from pydantic_core import from_json
@@ -20,7 +20,7 @@ KINDS = ("START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER")
 """The event types of the specification, 2-0-2."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_TEXT = 64 * 1024
+_LONGEST_NAME = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,8 @@ class _Fields:
 
     def text(self, path: str) -> str:
         value = self.get(path)
-        if not isinstance(value, str) or not value.strip() or len(value) > _TEXT:
-            self.refuse(path, "text that is not empty", value)
+        if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_NAME:
+            self.refuse(path, f"text of 1 to {_LONGEST_NAME:,} characters", value)
         return value
 
     def uuid(self, path: str) -> str:
@@ -127,12 +127,10 @@ class _Fields:
 
     def moment(self, path: str) -> datetime:
         value = self.get(path)
-        try:
-            if not isinstance(value, str) or "t" not in value.lower():
-                raise ValueError("no date and time")
-            return utc(datetime.fromisoformat(value))
-        except ValueError:
+        moment = _moment(value)
+        if moment is None:
             self.refuse(path, "a time with its zone, such as 2026-02-05T02:00:00Z", value)
+        return moment
 
     def facets(self, path: str) -> Json:
         value = self.get(path, optional=True)
@@ -159,10 +157,20 @@ class _Fields:
                     self.refuse(f"{path}[{number}].{name}", "text", dataset.get(name))
         return value
 
-    def refuse(self, path: str, expected: str, found: object) -> Any:
+    def refuse(self, path: str, expected: str, found: object) -> NoReturn:
         """Raise `InvalidInput`."""
         what = "nothing" if found is None else shown(found)
         raise InvalidInput(f"{self._where}, field {path}: expected {expected}, found {what}")
+
+
+def _moment(value: object) -> datetime | None:
+    """None also for a date alone, which is a day, and for a naive time, which could be any moment of one."""
+    if not isinstance(value, str) or "T" not in value.upper():
+        return None
+    try:
+        return utc(datetime.fromisoformat(value))
+    except ValueError:
+        return None
 
 
 def _object_of(text: bytes, where: str) -> Json:

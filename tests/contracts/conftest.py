@@ -3,5 +3,9 @@
 import pytest
 
 pytest.register_assert_rewrite(
-    "contracts.appending", "contracts.asking", "contracts.keeping", "contracts.kit"
+    "contracts.appending",
+    "contracts.asking",
+    "contracts.keeping",
+    "contracts.kit",
+    "contracts.traveling",
 )

@@ -12,9 +12,10 @@ from contracts.appending import Appending
 from contracts.asking import Asking
 from contracts.keeping import Keeping
 from contracts.kit import MovingClock
+from contracts.traveling import Traveling
 
 
-class StoreContract(Appending, Asking, Keeping):
+class StoreContract(Appending, Asking, Keeping, Traveling):
     """All of it."""
 
     @pytest.fixture
