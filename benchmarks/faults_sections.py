@@ -15,9 +15,9 @@ from time import monotonic
 from faults_cost import cost
 from harness import quartiles
 
-from faults import death
-from faults.crashing import crash
-from faults.outage import (
+from breaking import death
+from breaking.crashing import crash
+from breaking.outage import (
     DONE,
     RUNNING,
     Fault,
@@ -31,7 +31,7 @@ from faults.outage import (
     small_disk,
     whole_run,
 )
-from faults.processes import locked
+from breaking.processes import locked
 from lastword import RunTracker
 
 Tick = Callable[[int], None]

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from pydantic import JsonValue
 
@@ -51,8 +50,10 @@ Outcome = RunCompleted | RunFailed | RunCancelled
 """A last word that the work itself reported."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunState:
+_NO_PARAMS: dict[str, JsonValue] = {}
+
+
+class RunState(NamedTuple):
     """As much of a run as the rules need. `version` 0 means that no run has this id yet.
 
     >>> evolve(RunState(1), RunCreated(name="import")).status
@@ -63,7 +64,7 @@ class RunState:
     version: int = 0
     status: RunStatus = RunStatus.PENDING
     name: str = ""
-    params: dict[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    params: dict[str, JsonValue] = _NO_PARAMS
     correlation_id: str | None = None
     owner: Owner | None = None
     cancel_requested: bool = False
@@ -96,8 +97,7 @@ def evolve(state: RunState, event: RunEvent) -> RunState:
     version = state.version + 1
     match event:
         case RunCreated():
-            return replace(
-                state,
+            return state._replace(
                 version=version,
                 status=status,
                 name=event.name,
@@ -105,15 +105,15 @@ def evolve(state: RunState, event: RunEvent) -> RunState:
                 correlation_id=event.correlation_id,
             )
         case RunStarted():
-            return replace(state, version=version, status=status, owner=event.owner)
+            return state._replace(version=version, status=status, owner=event.owner)
         case CancellationRequested():
-            return replace(state, version=version, cancel_requested=True)
+            return state._replace(version=version, cancel_requested=True)
         case OutcomeContradicted():
-            return replace(state, version=version, claims=state.claims | {event.claimed})
+            return state._replace(version=version, claims=state.claims | {event.claimed})
         case RunCompleted() | RunFailed() | RunCancelled() | RunLost():
-            return replace(state, version=version, status=status, lost=isinstance(event, RunLost))
+            return state._replace(version=version, status=status, lost=isinstance(event, RunLost))
         case _:
-            return replace(state, version=version, status=status)
+            return state._replace(version=version, status=status)
 
 
 def decide(command: Command, state: RunState) -> tuple[RunEvent, ...]:

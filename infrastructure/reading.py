@@ -245,6 +245,38 @@ class RunReader:
                 )
         return write_seal(target, store_id, begin, self._leaves(begin.position), self._clock())
 
+    def export(
+        self,
+        run_ids: Iterable[RunId] | None = None,
+        *,
+        format: str = "cloudevents",  # noqa: A002  # the word on the command line
+        redact: bool = False,
+        namespace: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[bytes]:
+        """The events of all runs, or of these, as lines of JSON: one event a line in store order, as of one moment.
+
+        ``cloudevents`` can be imported again; ``openlineage`` is for lineage tools, and `namespace` its job namespace. `redact` takes out
+        params, results, tags, names of people and hosts, and every other text that people wrote, and keeps the shape. `progress` gets
+        (position, last position). Memory does not grow with the store.
+
+        Raises `InvalidInput` for another format; while reading `RunNotFound`, `StoreCorrupt`, `UnsupportedSchema`.
+
+        >>> from lastword import RunTracker
+        >>> with RunTracker("sqlite:///:memory:") as tracker:
+        ...     run_id = tracker.create("import", params={"folder": "in"})
+        ...     line, = tracker.export([run_id], redact=True)
+        >>> b'"params":{"folder":"redacted"}' in line
+        True
+        """
+        from .exchange.exporting import export_lines, format_of, openlineage_export
+
+        if format_of(format) == "openlineage":
+            return openlineage_export(
+                self._store, run_ids, namespace=namespace, redact=redact, progress=progress
+            )
+        return export_lines(self._store, run_ids, redact=redact, progress=progress)
+
     def _leaves(self, after: int = 0) -> Iterator[Leaf]:
         return leaves(chain.from_iterable(self._store.log(after)), after=after)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..domain.run import RunState
@@ -19,6 +17,10 @@ _IDLE_RUNS = 1024
 """Runs remembered that nobody works on."""
 _BUSY_RUNS = 100_000
 """Running runs remembered; beyond that the oldest is read again when it is needed."""
+
+
+Locks = dict[str, tuple[threading.RLock, int]]
+"""By run: its lock, and how many threads hold or want it."""
 
 
 @dataclass(slots=True)
@@ -49,6 +51,32 @@ class Entry:
         return bool(self.unsent or self.kept_ids)
 
 
+class Turn:
+    """One thread's turn with one run. A class, not a generator: it stands in the way of every append."""
+
+    __slots__ = ("_guard", "_key", "_lock", "_locks")
+
+    def __init__(self, guard: threading.Lock, locks: Locks, key: str) -> None:
+        self._guard = guard
+        self._locks = locks
+        self._key = key
+
+    def __enter__(self) -> None:
+        with self._guard:
+            self._lock, users = self._locks.get(self._key) or (threading.RLock(), 0)
+            self._locks[self._key] = (self._lock, users + 1)
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        with self._guard:
+            _, users = self._locks[self._key]
+            if users == 1:
+                del self._locks[self._key]
+            else:
+                self._locks[self._key] = (self._lock, users - 1)
+
+
 class RunCache:
     """Entries by key, and a lock per run. After a fork the child starts with an empty one."""
 
@@ -60,7 +88,7 @@ class RunCache:
         self._guard = threading.Lock()
         self._busy: OrderedDict[str, Entry] = OrderedDict()
         self._idle: OrderedDict[str, Entry] = OrderedDict()
-        self._locks: dict[str, tuple[threading.RLock, int]] = {}
+        self._locks: Locks = {}
 
     def get(self, key: str) -> Entry | None:
         """The entry of a run, if it is remembered."""
@@ -90,23 +118,10 @@ class RunCache:
         with self._guard:
             return [(key, entry) for key, entry in self._busy.items() if entry.is_waiting]
 
-    @contextmanager
-    def one_at_a_time(self, key: str) -> Iterator[None]:
-        """Inside the block no other thread is in a block for the same run."""
+    def one_at_a_time(self, key: str) -> Turn:
+        """A block inside which no other thread is in a block for the same run."""
         self._after_fork()
-        with self._guard:
-            lock, users = self._locks.get(key) or (threading.RLock(), 0)
-            self._locks[key] = (lock, users + 1)
-        try:
-            with lock:
-                yield
-        finally:
-            with self._guard:
-                lock, users = self._locks[key]
-                if users == 1:
-                    del self._locks[key]
-                else:
-                    self._locks[key] = (lock, users - 1)
+        return Turn(self._guard, self._locks, key)
 
     def _after_fork(self) -> None:
         """The parent's threads hold its locks and send its events; the child has neither."""

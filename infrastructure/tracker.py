@@ -25,6 +25,7 @@ from ..projections.ports import RunStore
 from ..projections.run_view import RunView
 from .alerts import Alerts, Failure
 from .clock import Clock, now_utc
+from .exchange.tracking import ImportingTracker
 from .handle import RunHandle
 from .holding import Holdings
 from .journal import Journal, Receipt
@@ -54,7 +55,7 @@ def new_event_id() -> str:
     return uuid_utils.uuid7().hex
 
 
-class RunTracker(RunReader):
+class RunTracker(ImportingTracker, RunReader):
     """Records what happens to runs, and answers questions about them.
 
     `url` is a path, ``sqlite:///path`` or ``sqlite:///:memory:``; None means ``$LASTWORD_URL``, else a file in the user's data

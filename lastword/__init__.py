@@ -47,12 +47,15 @@ if TYPE_CHECKING:
     from lastword.infrastructure.journal import Receipt
     from lastword.infrastructure.manager import RunContext, RunManager
     from lastword.infrastructure.reading import RunReader
+    from lastword.infrastructure.seal_files import Seal
     from lastword.infrastructure.tracker import RunTracker
     from lastword.projections.completion import CompletionSignal
     from lastword.projections.flags import Flag
+    from lastword.projections.history import StoreSnapshot
+    from lastword.projections.problems import Problem
     from lastword.projections.queries import Page
     from lastword.projections.run_view import RunView
-    from lastword.projections.verifying import VerifyReport
+    from lastword.projections.verifying import SealCheck, VerifyReport
 
 __all__ = [
     "CancellationRequested",
@@ -69,6 +72,7 @@ __all__ = [
     "OutcomeContradicted",
     "Owner",
     "Page",
+    "Problem",
     "Receipt",
     "RecordedEvent",
     "RunAlreadyActive",
@@ -89,7 +93,10 @@ __all__ = [
     "RunStatus",
     "RunTracker",
     "RunView",
+    "Seal",
+    "SealCheck",
     "StoreCorrupt",
+    "StoreSnapshot",
     "StoreUnavailable",
     "UnsupportedSchema",
     "VerifyReport",
@@ -107,12 +114,15 @@ _HOMES = {
     "infrastructure.journal": "Receipt",
     "infrastructure.manager": "RunContext RunManager",
     "infrastructure.reading": "RunReader",
+    "infrastructure.seal_files": "Seal",
     "infrastructure.tracker": "RunTracker",
     "projections.completion": "CompletionSignal",
     "projections.flags": "Flag",
+    "projections.history": "StoreSnapshot",
+    "projections.problems": "Problem",
     "projections.queries": "Page",
     "projections.run_view": "RunView",
-    "projections.verifying": "VerifyReport",
+    "projections.verifying": "SealCheck VerifyReport",
 }
 """Where each name is defined. It is imported when it is first asked for: pytest loads our plugin, and with it this package, at every start."""
 

@@ -11,7 +11,7 @@ Flags are no part of the past: leases are not history.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, cast
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -48,11 +48,11 @@ def by_of(value: object) -> By:
     >>> by_of("occurred")
     'occurred'
     """
-    if value not in {"recorded", "occurred"}:
+    if value not in ("recorded", "occurred"):
         raise InvalidInput(
             f"by: expected 'recorded' (what the store knew) or 'occurred' (what was true), found {shown(value)}"
         )
-    return cast("By", value)
+    return value
 
 
 def until(events: Iterable[RecordedEvent], when: Utc, by: By = "recorded") -> list[RecordedEvent]:

@@ -7,7 +7,7 @@ are named where they belong. No exception of a driver or of the eventsourcing li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from ..domain.events import RecordedEvent, RunEvent
 from ..domain.status import RunStatus
 from ..domain.values import Owner, RunId
+from .importing import ImportReport, Placed
 from .problems import Problem, ProblemKind
 from .queries import Page, RunQuery
 from .run_view import RunView
@@ -197,10 +198,26 @@ class RunStore(Protocol):
         """
         ...
 
-    def log(self, after: int = 0) -> Iterator[Sequence[StoredRow]]:
+    def log(
+        self, after: int = 0, run_ids: Sequence[RunId] | None = None
+    ) -> Iterator[Sequence[StoredRow]]:
         """All events behind a position as they lie there, in order of position and in batches, in one consistent snapshot.
 
-        Also what cannot be decoded. Text that is not UTF-8 comes with surrogate escapes.
+        Also what cannot be decoded. Text that is not UTF-8 comes with surrogate escapes. With `run_ids` those of these runs alone.
+        """
+        ...
+
+    def import_runs(
+        self, events: Iterable[Placed], progress: Callable[[int], None] | None = None
+    ) -> ImportReport:
+        """Take in histories of another store, each from its first event on and in order: all of them or none.
+
+        What the store has already is passed over; a longer history extends the one that is there. Positions are new, in the order in which
+        the events come; event ids, versions and `occurred_at` stay. An empty store also keeps `recorded_at`, as far as it does not
+        go back or lie in the future; any other takes the events now. `progress` gets the number of events that were read.
+
+        Raises `InvalidInput`, which names place and field, for a history that does not begin with `RunCreated`, has gaps, is out of order, is
+        another one than the store has, or needs an exclusive key that an active run holds; and what `events` raises.
         """
         ...
 

@@ -152,8 +152,10 @@ def _json(snapshot: StoreSnapshot) -> dict[str, Any]:
 def _tables(snapshot: StoreSnapshot) -> None:
     from .tables import counts, runs
 
-    knew = "the store knew" if snapshot.by == "recorded" else "it was, as far as is known now,"
-    write(f"At {moment(snapshot.when)} UTC {knew}:\n\n")
+    told = (
+        "what the store knew" if snapshot.by == "recorded" else "what was true, as far as is known"
+    )
+    write(f"At {moment(snapshot.when)} UTC, {told}:\n\n")
     show(counts(snapshot.counts))
     if snapshot.active:
         write("\n")

@@ -25,8 +25,8 @@ _LATE = timedelta(seconds=1)
 def runs(views: Iterable[RunView], now: datetime, *, short: bool) -> Table:
     """One line a run. `short` shows the end of long ids, by which a run can be named too."""
     table = _table("run", "name", "status", "created (UTC)", "took", "")
-    table.columns[0].no_wrap = True
-    table.columns[-1].no_wrap = True
+    for column in table.columns[:-1]:
+        column.no_wrap = True  # where it is narrow, the remark goes over several lines
     for view in views:
         table.add_row(
             _id(view, short=short),

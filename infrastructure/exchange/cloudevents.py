@@ -34,7 +34,7 @@ SPECVERSION = "1.0"
 TYPE_PREFIX = "lastword."
 """Before the stored name of an event, so that types of different producers do not meet."""
 
-_LARGEST_INTEGER = 2**31 - 1
+LARGEST_INTEGER = 2**31 - 1
 """CloudEvents integers have 32 bits; a position beyond that is written as text."""
 _EVENT_ID = re.compile(r"[0-9a-f]{32}")
 _DIGITS = re.compile(r"[1-9][0-9]*")
@@ -55,12 +55,6 @@ def to_cloudevent(recorded: RecordedEvent, source: str) -> dict[str, Any]:
     >>> from_cloudevent(made, "line 1") == event
     True
     """
-    data = recorded.event.model_dump(mode="json", exclude_none=True)
-    return attributes_of(recorded, source) | {"data": data}
-
-
-def attributes_of(recorded: RecordedEvent, source: str) -> dict[str, Any]:
-    """The same without the facts: what is known around the event."""
     position = recorded.position
     attributes: dict[str, Any] = {
         "specversion": SPECVERSION,
@@ -68,19 +62,19 @@ def attributes_of(recorded: RecordedEvent, source: str) -> dict[str, Any]:
         "source": source,
         "type": TYPE_PREFIX + recorded.type,
         "subject": str(recorded.run_id),
-        "time": _rfc3339(recorded.occurred_at),
+        "time": rfc3339(recorded.occurred_at),
         "datacontenttype": "application/json",
         "runidtype": "int" if isinstance(recorded.run_id, int) else "str",
         "runversion": recorded.version,
-        "position": position if position <= _LARGEST_INTEGER else str(position),
-        "recordedat": _rfc3339(recorded.recorded_at),
+        "position": position if position <= LARGEST_INTEGER else str(position),
+        "recordedat": rfc3339(recorded.recorded_at),
         "schemaversion": recorded.event.SCHEMA_VERSION,
     }
     if recorded.actor is not None:
         attributes["actor"] = recorded.actor
     if recorded.correlation_id is not None:
         attributes["correlationid"] = recorded.correlation_id
-    return attributes
+    return attributes | {"data": recorded.event.model_dump(mode="json", exclude_none=True)}
 
 
 def from_cloudevent(data: Mapping[str, Any], where: str) -> RecordedEvent:
@@ -176,7 +170,12 @@ def _event(
         )
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime) -> str:
+    """The moment as CloudEvents writes it.
+
+    >>> rfc3339(datetime(2026, 2, 5, 2, tzinfo=UTC))
+    '2026-02-05T02:00:00Z'
+    """
     return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
@@ -225,7 +224,7 @@ def _event_id(value: Any) -> str:
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST_INTEGER:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_INTEGER:
         raise ValueError(f"expected a whole number from 1 on, found {shown(value)}")
     return value
 

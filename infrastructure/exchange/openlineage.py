@@ -176,6 +176,11 @@ class OpenLineageMapping:
                 parent_id=None if event.parent_id is None else str(event.parent_id),
             )
         }
+        if event.tags:  # on every event: a client adds tags of its own, and the newest facet counts
+            tags = [{"key": key, "value": event.tags[key]} for key in event.tags]
+            facets["tags"] = standard(
+                "TagsRunFacet", tags=[{**tag, "source": "LASTWORD"} for tag in tags]
+            )
         if event.parent_id is not None:
             name = self._name_of(event.parent_id)
             if name is not None:

@@ -74,7 +74,7 @@ class OpenLineageEmitter:
             raise InvalidInput(
                 f"client: expected a transport that delivers, found {kind!r}: {_UNFIT_TRANSPORTS[kind]}"
             )
-        _require_openlineage()
+        require_openlineage()
         self._store = tracker.store
         self._client = client
         self._cursor = Path(cursor_file)
@@ -100,13 +100,15 @@ class OpenLineageEmitter:
         """
         with _alone(self._cursor):
             self._position = self._saved = max(self._position, _read(self._cursor))
-            while not self._stopping.is_set() and (until is None or self._position < until):
-                try:
-                    if not self._send_some():
-                        self._store.wait(self._position, _WAIT_SECONDS)
-                except Exception as error:  # noqa: BLE001  # transports raise what they like, and somebody still waits
-                    self._interrupted(error)
-            self._save_quietly()
+            try:
+                while not self._stopping.is_set() and (until is None or self._position < until):
+                    try:
+                        if not self._send_some():
+                            self._store.wait(self._position, _WAIT_SECONDS)
+                    except Exception as error:  # noqa: BLE001  # transports raise what they like, and somebody still waits
+                        self._interrupted(error)
+            finally:
+                self._save_quietly()
 
     def stop(self) -> None:
         """Make `run` return once the event at hand is delivered or refused. Callable from any thread, also before `run`."""
@@ -198,7 +200,7 @@ def run_event(data: Json) -> Any:
     if tags is not None:  # the client adds tags of its own to it, where it is told to
         facets["tags"] = tags_run.TagsRunFacet(
             tags=[tags_run.TagsRunFacetFields(**tag) for tag in tags["tags"]],
-            producer=tags["_producer"],
+            producer=tags["_producer"],  # pyright: ignore[reportCallIssue]  # attrs drops the underscore
         )
     return RunEvent(
         eventType=RunState(plain["eventType"]),
@@ -211,7 +213,8 @@ def run_event(data: Json) -> Any:
     )
 
 
-def _require_openlineage() -> None:
+def require_openlineage() -> None:
+    """Raise `InvalidInput` where openlineage-python is not installed."""
     try:
         import_module("openlineage.client.event_v2")
     except ImportError as error:

@@ -58,11 +58,6 @@ def facets_of(event: RunEvent, *, was_lost: bool) -> Json:
         case RunCreated():
             if event.params:
                 made["lastword_params"] = ours("LastwordParamsRunFacet", params=facts["params"])
-            if event.tags:
-                tags = [{"key": key, "value": event.tags[key]} for key in event.tags]
-                made["tags"] = standard(
-                    "TagsRunFacet", tags=[{**tag, "source": "LASTWORD"} for tag in tags]
-                )
         case RunStarted():
             made["lastword_owner"] = ours("LastwordOwnerRunFacet", **facts["owner"])
         case RunProgressed():

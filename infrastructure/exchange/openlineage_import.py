@@ -1,58 +1,29 @@
-"""OpenLineage run events become histories of runs."""
+"""A file of OpenLineage run events into a store: all runs or none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
-from pydantic import ValidationError
-
-from ...domain.errors import InvalidInput, StoreUnavailable, VersionConflict
-from ...domain.events import (
-    Evidence,
-    OutcomeContradicted,
-    RecordedEvent,
-    RunCancelled,
-    RunCompleted,
-    RunCreated,
-    RunEvent,
-    RunFailed,
-    RunLost,
-    RunProgressed,
-    RunStarted,
-)
-from ...domain.redaction import sanitise
-from ...domain.run import evolve, fold, reconcile
-from ...domain.status import FlagReason, RunStatus
-from ...domain.values import (
-    MAX_NAME_LENGTH,
-    MAX_TEXT_LENGTH,
-    ErrorInfo,
-    Owner,
-    json_of,
-    name_of,
-    tags_of,
-)
-from ...projections.ports import Append, NewEvent, RunStore
-from ...projections.run_view import fold_view
+from ...domain.errors import InvalidInput, StoreUnavailable
+from ...domain.events import RecordedEvent, RunCreated
+from ...projections.importing import Placed
+from ...projections.ports import NewEvent, RunStore
 from ..retrying import RetryPolicy
-from .openlineage_facets import KEPT, Json
-from .openlineage_gathering import LOST, Gathered, Said, gather
-from .openlineage_reading import read_openlineage
+from .importing import bounded
+from .openlineage_gathering import gather
+from .openlineage_histories import LEASE, events_of, fitting
+from .openlineage_reading import RunUpdate, read_openlineage
 
-LEASE = timedelta(days=1)
-"""How long an imported run that has not ended may be silent before it is flagged."""
-
-_OUTCOMES = frozenset(status.value for status in RunStatus if status.is_terminal)
 _MAX_CONFLICTS = 100
-_OWNER_PREFIX = "openlineage:"
-"""Begins the host of an imported run's owner; no real host is called that."""
+_TOLD_EVERY = 500
+_NOW = datetime.max.replace(tzinfo=UTC)
+"""For `recorded_at`: a store takes its own time for what claims to be from the future."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImportReport:
+class OpenLineageReport:
     """What an import did."""
 
     events: int
@@ -61,27 +32,27 @@ class ImportReport:
     """Events about a job or a dataset alone."""
     runs: int
     """Runs that the events are about."""
-    new_runs: int
-    """Of these, the ones that the store did not have."""
-    added: int
+    added: int = 0
     """Events that were appended to the store; 0 for a repeat."""
+    new_runs: int = 0
+    """Runs that the store did not have."""
+    extended_runs: int = 0
+    """Runs of which the store had the beginning."""
 
 
 def import_openlineage(
     store: RunStore,
     lines: Iterable[bytes],
     name: str,
+    progress: Callable[[int], None] | None = None,
     *,
     lease: timedelta = LEASE,
-    progress: Callable[[int, int], None] | None = None,
-) -> ImportReport:
-    """Bring the runs in a file of OpenLineage run events, one JSON object a line, into the store.
+) -> OpenLineageReport:
+    """Bring the runs in a file of OpenLineage run events, one JSON object a line, into the store: all of them or none.
 
-    `lines` may be a file opened for reading bytes, and `name` is what messages call it. Everything is read and checked before
-    anything is written; each run is written as a whole, and what the store has already is passed over, so an import that the store
-    interrupted is repeated to finish it. A run has OpenLineage's run id. `progress` is called with (runs done, runs in all).
-
-    Raises `InvalidInput`, which names line and field, and `StoreUnavailable`.
+    `lines` may be a file opened for reading bytes, and `name` is what messages call it; `progress` gets the number of events that were
+    read. What the store has already is passed over. A run has OpenLineage's run id. `lease` is how long a run that has not ended may
+    be silent before it is flagged. Raises `InvalidInput`, which names line and field, and `StoreUnavailable`; nothing is written then.
 
     >>> from ..tracker import RunTracker
     >>> line = b'''{"eventType": "COMPLETE", "eventTime": "2026-02-05T02:00:00Z",
@@ -91,234 +62,73 @@ def import_openlineage(
     ...     tracker.get("0192f5a0-5f9e-7c31-8f4e-2f1f6f0f7a10").status.value, report.added
     ('completed', 3)
     """
-    runs, events, passed_over = gather(read_openlineage(lines, name))
-    histories = [(run.run_id, list(_events(run, lease))) for run in runs.values()]
-    added = new_runs = 0
-    for done, (run_id, history) in enumerate(histories, start=1):
-        appended, is_new = _append(store, run_id, history)
-        added += appended
-        new_runs += is_new
-        if progress is not None:
-            progress(done, len(histories))
-    return ImportReport(events, passed_over, len(histories), new_runs, added)
-
-
-def history_of(run: Gathered, lease: timedelta = LEASE) -> list[NewEvent]:
-    """The run's events in a store that does not have it yet."""
-    return _fitting(run.run_id, list(_events(run, lease)), [])
-
-
-def _append(store: RunStore, run_id: str, history: list[NewEvent]) -> tuple[int, bool]:
-    """Append what the store does not have; how many events that were, and whether the run is new."""
+    updates = _told(read_openlineage(bounded(lines, name), name), progress)
+    runs, events, passed_over = gather(updates)
+    if not events and not passed_over:
+        raise InvalidInput(f"{name}: expected at least one event, found none: the file is empty")
+    histories = {run.run_id: list(events_of(run, lease)) for run in runs.values()}
+    read = OpenLineageReport(events, passed_over, len(histories))
     retry = RetryPolicy()
     for _ in range(_MAX_CONFLICTS):
-        stored = retry.call(lambda: store.read_run(run_id))
-        new = _fitting(run_id, history, stored)
-        if not new:
-            return 0, False
-        first = stored[0] if stored else None
-        request = Append(
-            run_id=run_id,
-            expected_version=len(stored),
-            events=tuple(new),
-            view=fold_view(stored),
-            correlation_id=_correlation_id(new[0].event) if first is None else first.correlation_id,
-        )
+        stored = {
+            run_id: retry.call(lambda key=run_id: store.read_run(key)) for run_id in histories
+        }
+        placed = [
+            Placed(f"{name}, run {run_id}", item)
+            for run_id, history in histories.items()
+            for item in _lengthened(run_id, history, stored[run_id])
+        ]
+        if not placed:
+            return read
         try:
-            retry.append(store, request)
-        except VersionConflict:
-            continue
-        return len(new), first is None
+            done = retry.call(lambda items=placed: store.import_runs(items))
+        except InvalidInput:
+            if any(len(store.read_run(run_id)) > len(stored[run_id]) for run_id in histories):
+                continue  # somebody else wrote to one of the runs in between
+            raise
+        return replace(
+            read, added=done.added, new_runs=done.new_runs, extended_runs=done.extended_runs
+        )
     raise StoreUnavailable(
-        f"run {run_id}: expected to append, but lost {_MAX_CONFLICTS} races against other writers; try again"
+        f"{name}: expected to import, but lost {_MAX_CONFLICTS} races against other writers; try again"
     )
 
 
-def _fitting(run_id: str, history: list[NewEvent], stored: list[RecordedEvent]) -> list[NewEvent]:
-    """Of the history, what says something new to a run with these events. Nothing opens a run again."""
-    present = {item.event_id for item in stored}
-    newest = max((item.occurred_at for item in stored), default=None)
-    state = fold(stored[0].run_id if stored else run_id, (item.event for item in stored))
-    new: list[NewEvent] = []
-    for item in history:
-        is_creation = isinstance(item.event, RunCreated)
-        is_old_progress = (
-            isinstance(item.event, RunProgressed)
-            and newest is not None
-            and item.occurred_at <= newest
-        )
-        if item.event_id in present or (is_creation and state.exists) or is_old_progress:
-            continue
-        for event in reconcile(item.event, state):
-            new.append(item._replace(event=event))
-            state = evolve(state, event)
-    return new
+def _told(
+    updates: Iterator[RunUpdate | None], progress: Callable[[int], None] | None
+) -> Iterator[RunUpdate | None]:
+    number = 0
+    for number, update in enumerate(updates, start=1):
+        yield update
+        if progress is not None and number % _TOLD_EVERY == 0:
+            progress(number)
+    if progress is not None:
+        progress(number)
 
 
-def _events(run: Gathered, lease: timedelta) -> Iterator[NewEvent]:
-    """Everything the events say, as a life: created, started, got further, ended, contradicted."""
-    ends = run.ends()
-    ended_at = run.said[ends[0]].first[0] if ends else None
-    created_at = run.first[0]
-    created = _created(run, lease)
-    yield NewEvent(run.event_id("created"), created, created_at, created.actor)
-
-    start, running = run.said.get("START"), run.said.get("RUNNING")
-    if start is not None or running is not None or "COMPLETE" in ends:
-        said = start or running
-        at = said.first[0] if said is not None else run.said["COMPLETE"].first[0]
-        yield NewEvent(run.event_id("started"), _started(run, start, at), _not_after(at, ended_at))
-    if running is not None:
-        event = _progressed(running)
-        at = _not_after(running.last[0], ended_at)
-        yield NewEvent(run.event_id("running", running.last[1]), event, at)
-    for kind in ends:
-        said = run.said[kind]
-        event = _outcome(kind, said)
-        actor = event.actor if isinstance(event, RunCancelled) else None
-        yield NewEvent(run.event_id(kind), event, said.first[0], actor)
-    for claimed, order in sorted(run.contradictions.items()):
-        if claimed in _OUTCOMES:
-            event = OutcomeContradicted(claimed=RunStatus(claimed))
-            yield NewEvent(run.event_id("contradiction", claimed), event, order[0])
-
-
-def _created(run: Gathered, lease: timedelta) -> RunCreated:
-    ours, other = run.facet("lastword_run"), run.said.get("OTHER")
-    parent = run.facet("parent").get("run")
-    attempt = ours.get("attempt")
-    kept = other.kept() if other else {}
-    kept["job"] = {"namespace": run.namespace, "name": run.name, **kept.get("job", {})}
-    return RunCreated(
-        name=_short_name(run.name),
-        params=_params(run.facet("lastword_params").get("params")),
-        tags=_tags(run.facet("tags").get("tags")),
-        actor=_text(ours.get("actor")),
-        correlation_id=_text(ours.get("correlation_id")),
-        parent_id=_text(parent.get("runId")) if isinstance(parent, dict) else None,
-        attempt=attempt if type(attempt) is int and attempt > 0 else 1,
-        retry_of=_text(ours.get("retry_of")),
-        lease_seconds=lease.total_seconds(),
-        **{KEPT: kept},
-    )
-
-
-def _started(run: Gathered, start: Said | None, at: datetime) -> RunStarted:
-    owner = Owner(host=f"{_OWNER_PREFIX}{run.namespace}"[:MAX_NAME_LENGTH], pid=0, started_at=at)
-    if start is not None:
-        return RunStarted(owner=owner, **_extra(start))
-    note = "no START was reported; the start is the moment of the first RUNNING or of COMPLETE"
-    return RunStarted(owner=owner, note=note)
-
-
-def _progressed(running: Said) -> RunProgressed:
-    """The newest report; without numbers of its own, the number of reports."""
-    reported = running.facet("lastword_progress")
-    try:
-        return RunProgressed(
-            current=reported.get("current", len(running.digests)),
-            total=reported.get("total"),
-            step=_cut(reported.get("step")),
-            message=_cut(reported.get("message")),
-            **_extra(running),
-        )
-    except ValidationError:  # somebody else's facet of that name
-        return RunProgressed(current=len(running.digests), **_extra(running))
-
-
-def _outcome(kind: str, said: Said) -> RunCompleted | RunFailed | RunCancelled | RunLost:
-    ours = said.facet("lastword_outcome")
-    match kind:
-        case "COMPLETE":
-            return RunCompleted(result=_json(ours.get("result")), **_extra(said))
-        case "ABORT":
-            cancellation = said.facet("lastword_cancellation")
-            reason = cancellation.get("reason")
-            return RunCancelled(
-                reason=sanitise(reason) if isinstance(reason, str) else None,
-                actor=_text(cancellation.get("actor")),
-                **_extra(said),
+def _lengthened(
+    run_id: str, history: list[NewEvent], stored: list[RecordedEvent]
+) -> list[RecordedEvent]:
+    """The stored events with the new ones behind them; nothing where there are no new ones."""
+    new = fitting(run_id, history, stored)
+    if not new:
+        return []
+    first = new[0].event
+    correlation_id = first.correlation_id if isinstance(first, RunCreated) else None
+    return [
+        *stored,
+        *(
+            RecordedEvent(
+                run_id=stored[0].run_id if stored else run_id,
+                version=version,
+                position=version,
+                event_id=item.event_id,
+                event=item.event,
+                occurred_at=item.occurred_at,
+                recorded_at=_NOW,
+                actor=item.actor,
+                correlation_id=stored[0].correlation_id if stored else correlation_id,
             )
-        case _ if kind == LOST:
-            return _lost(said)
-        case _:
-            return _failed(said, ours)
-
-
-def _failed(said: Said, ours: Json) -> RunFailed:
-    message = said.facet("errorMessage").get("message")
-    message = message if isinstance(message, str) else "no error message was reported"
-    error_type = _text(ours.get("error_type"))
-    if error_type is not None:
-        message = message.removeprefix(f"{error_type}: ")
-    exit_code, signal = ours.get("exit_code"), ours.get("signal")
-    return RunFailed(
-        error=ErrorInfo(type=error_type or "FAIL", message=sanitise(message)),
-        exit_code=exit_code if type(exit_code) is int else None,
-        signal=_text(signal),
-        **_extra(said),
-    )
-
-
-def _lost(said: Said) -> RunLost:
-    verdict = said.facet("lastword_verdict")
-    flag = verdict.get("flag")
-    try:
-        evidence = Evidence.model_validate(verdict.get("evidence", {}))
-    except ValidationError:
-        evidence = Evidence()
-    reason = FlagReason(flag) if flag in list(FlagReason) else FlagReason.SILENT
-    return RunLost(flag=reason, evidence=evidence, **_extra(said))
-
-
-def _extra(said: Said) -> dict[str, Any]:
-    kept = said.kept()
-    return {KEPT: kept} if kept else {}
-
-
-def _not_after(at: datetime, end: datetime | None) -> datetime:
-    return at if end is None else min(at, end)
-
-
-def _correlation_id(event: RunEvent) -> str | None:
-    return event.correlation_id if isinstance(event, RunCreated) else None
-
-
-def _short_name(name: str) -> str:
-    """As a run can have it; the whole name is kept beside it."""
-    plain = "".join(char if char.isprintable() else " " for char in name).strip() or "unnamed"
-    return plain if len(plain) <= MAX_NAME_LENGTH else plain[: MAX_NAME_LENGTH - 1] + "…"
-
-
-def _text(value: object) -> str | None:
-    try:
-        return None if value is None else name_of(value)
-    except InvalidInput:
-        return None
-
-
-def _cut(value: object) -> Any:
-    return value[:MAX_TEXT_LENGTH] if isinstance(value, str) else value
-
-
-def _json(value: object) -> Any:
-    try:
-        return json_of(value, "result")
-    except InvalidInput:
-        return None
-
-
-def _params(value: object) -> Json:
-    plain = _json(value)
-    return plain if isinstance(plain, dict) else {}
-
-
-def _tags(value: object) -> dict[str, str]:
-    """Those that a run can have; all are kept in the facet."""
-    found: dict[str, str] = {}
-    for tag in value if isinstance(value, list) else []:
-        try:
-            found = tags_of({**found, tag["key"]: tag["value"]})
-        except (InvalidInput, TypeError, KeyError):
-            continue
-    return found
+            for version, item in enumerate(new, start=len(stored) + 1)
+        ),
+    ]

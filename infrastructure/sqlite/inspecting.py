@@ -21,11 +21,6 @@ TOLERANCE = timedelta(hours=1)
 
 _SHOWN = 10
 """Problems of one sort that are told one by one; the others would say the same."""
-_BACKWARDS = """
-SELECT position, recorded_at, before FROM
-    (SELECT position, recorded_at, lag(recorded_at) OVER (ORDER BY position) AS before FROM events)
-WHERE recorded_at < before OR recorded_at IS NULL LIMIT ?
-"""
 _CLOCK = "put right the clock of that host; the lease ends with the owner's last run"
 _OWNER = (
     "restore the table from a backup; until then the runs of this owner cannot be flagged as gone"
@@ -51,11 +46,20 @@ def inspect(datastore: ThreadDatastore, now: datetime) -> list[Problem]:
 
 
 def _order(raw: sqlite3.Cursor) -> Iterator[Problem]:
-    """Times of recording never decrease with the position."""
-    for position, recorded_at, before in raw.execute(_BACKWARDS, (_SHOWN,)):
+    """Times of recording never decrease with the position. Row by row: a window function would hold them all."""
+    before, told = 0, 0
+    for position, recorded_at in raw.execute(
+        "SELECT position, recorded_at FROM events ORDER BY position"
+    ):
+        if isinstance(recorded_at, int) and recorded_at >= before:
+            before = recorded_at
+            continue
+        told += 1
+        if told > _SHOWN:
+            return
         what = (
             f"log: expected position {position} to be recorded at or after its predecessor,"
-            f" found {_moment(recorded_at)} behind {_moment(before)}"
+            f" found {_told(recorded_at)} behind {_told(before)}"
         )
         yield problem(ProblemKind.ORDER, what, position=position)
 
@@ -134,13 +138,17 @@ def _outages(raw: sqlite3.Cursor, now: datetime) -> Iterator[Problem]:
     latest = to_micros(now + TOLERANCE)
     for since, until in raw.execute("SELECT since, until FROM outages"):
         if _moment(since) is None or _moment(until) is None or not since <= until <= latest:
-            what = f"outages: expected a time that is over, found {_moment(since) or since!r:.40} to {_moment(until) or until!r:.40}"
+            what = f"outages: expected a time that is over, found {_told(since)} to {_told(until)}"
             yield Problem(kind=ProblemKind.OUTAGE, what=what, remedy=_OUTAGE)
 
 
 def _belongs(key: object, host: object, pid: object) -> bool:
     """Whether host and pid are the ones in the owner's key: ``host|pid|started|boot|namespace``."""
     return isinstance(key, str) and key.count("|") >= 4 and key.startswith(f"{host}|{pid}|")
+
+
+def _told(micros: object) -> str:
+    return _moment(micros) or f"{micros!r:.40}"
 
 
 def _moment(micros: object) -> str | None:

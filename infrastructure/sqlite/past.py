@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
+from ...domain.errors import StoreCorrupt
 from ...domain.events import RecordedEvent
 from ...domain.status import ACTIVE, RunStatus
 from ...projections.ports import Past
@@ -84,7 +85,16 @@ def _occurred(raw: sqlite3.Cursor, moment: int) -> Past:
 
 def _settled(raw: sqlite3.Cursor, condition: str, value: int) -> dict[RunStatus, int]:
     rows = raw.execute(_SETTLED.format(active=_ACTIVE, condition=condition), (value,))
-    return {RunStatus(status): number for status, number in rows}
+    counted: dict[RunStatus, int] = {}
+    for status, number in rows:
+        try:
+            counted[RunStatus(status)] = number
+        except ValueError:
+            raise StoreCorrupt(
+                f"runs: expected one of {', '.join(RunStatus)}, found the status {status!r:.60} in {number} rows;"
+                " `lastword rebuild` computes all rows anew"
+            ) from None
+    return counted
 
 
 def _changed(

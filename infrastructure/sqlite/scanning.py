@@ -8,6 +8,7 @@ from typing import Any
 
 from ...domain.errors import StoreCorrupt, UnsupportedSchema
 from ...domain.events import RecordedEvent
+from ...domain.values import RunId, run_key
 from ...projections.ports import Flaw, ScannedRun, StoredRow
 from ...projections.problems import ProblemKind
 from ...projections.run_view import RunView
@@ -60,11 +61,24 @@ def scan(datastore: ThreadDatastore) -> Generator[ScannedRun]:
         datastore.discard(link)
 
 
-def log(datastore: ThreadDatastore, after: int) -> Generator[Sequence[StoredRow]]:
+def log(
+    datastore: ThreadDatastore, after: int, run_ids: Sequence[RunId] | None = None
+) -> Generator[Sequence[StoredRow]]:
     """See `RunStore.log`. The snapshot lives on a connection of its own until the iterator ends or is closed."""
     link = snapshot(datastore)
     try:
-        rows = link.raw.execute(f"{SELECT_EVENTS} WHERE position > ? ORDER BY position", (after,))
+        statement, parameters = f"{SELECT_EVENTS} WHERE position > ?", [after]
+        if run_ids is not None:
+            link.raw.execute("CREATE TEMP TABLE wanted (key TEXT PRIMARY KEY)")
+            keys = [(run_key(run_id),) for run_id in run_ids]
+            link.raw.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", keys)
+            of_these = (
+                "SELECT position FROM events WHERE originator_id IN (SELECT key FROM temp.wanted)"
+            )
+            statement += (
+                f" AND position IN ({of_these})"  # only positions are sorted, not whole events
+            )
+        rows = link.raw.execute(f"{statement} ORDER BY position", parameters)
         while batch := rows.fetchmany(LOG_BATCH):
             yield batch
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar, cast
@@ -12,6 +12,7 @@ from ...domain.errors import InvalidInput, StoreCorrupt
 from ...domain.events import RecordedEvent
 from ...domain.status import RunStatus
 from ...domain.values import Owner, RunId, run_key, to_micros, utc
+from ...projections.importing import ImportReport, Placed
 from ...projections.ports import Append, Appended, Past, ScannedRun, StoredRow
 from ...projections.problems import Problem
 from ...projections.queries import Cursor, Page, RunQuery
@@ -22,6 +23,7 @@ from ..mapper import EventMapper, recorded_event
 from . import queries
 from .datastore import ThreadDatastore
 from .faults import translated
+from .importing import import_runs
 from .inspecting import inspect
 from .network import mounts, network_filesystem
 from .outages import outages, record_outage
@@ -71,6 +73,7 @@ class SQLiteStore:
         busy_timeout: float = 5.0,
     ) -> None:
         self._mapper = EventMapper()
+        self._clock = clock
         if str(path) == MEMORY:
             self._url = f"sqlite:///{MEMORY}"
             self._datastore = ThreadDatastore(None, self._url, busy_timeout=busy_timeout)
@@ -111,11 +114,10 @@ class SQLiteStore:
     def append(self, append: Append, *, fresh: bool = False) -> Appended | None:
         """See `RunStore.append`."""
         run_id = append.run_id if append.view is None else append.view.run_id
-        key = run_key(append.run_id)
         version = 0 if append.view is None else append.view.version
         if not append.events or version != append.expected_version:
             raise InvalidInput(
-                f"run {key}: expected events and the view of version {append.expected_version},"
+                f"run {run_id}: expected events and the view of version {append.expected_version},"
                 f" found {len(append.events)} events and a view of version {version}; read the run again"
             )
         stored = [
@@ -261,9 +263,18 @@ class SQLiteStore:
         """See `RunStore.scan`."""
         return self._each(scan(self._datastore))
 
-    def log(self, after: int = 0) -> Iterator[Sequence[StoredRow]]:
+    def log(
+        self, after: int = 0, run_ids: Sequence[RunId] | None = None
+    ) -> Iterator[Sequence[StoredRow]]:
         """See `RunStore.log`."""
-        return self._each(read_log(self._datastore, after))
+        return self._each(read_log(self._datastore, after, run_ids))
+
+    @translated
+    def import_runs(
+        self, events: Iterable[Placed], progress: Callable[[int], None] | None = None
+    ) -> ImportReport:
+        """See `RunStore.import_runs`."""
+        return import_runs(self._datastore, events, self._clock, progress)
 
     def _each(self, found: Generator[T]) -> Iterator[T]:
         try:

@@ -14,7 +14,6 @@ from lastword.infrastructure.settings import PREFIX, Settings
 REFERENCE = ROOT / "docs" / "reference"
 
 NOT_ON_THE_PAGE_OF_SETTINGS = {
-    "spool_dir",  # the spool has no page yet
     "token",  # for the HTTP API, which is not there yet
 }
 DESCRIBED_ELSEWHERE = {

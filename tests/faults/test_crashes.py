@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from faults import crashing
-from faults.crashing import CrashReport, crash
+from breaking import crashing
+from breaking.crashing import CrashReport, crash
 
 SEED = 20260101
 

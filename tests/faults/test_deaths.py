@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from faults import death
-from faults.processes import Child
+from breaking import death
+from breaking.processes import Child
 from lastword import RunTracker
 
 LOST = "failed (status_update_failed)"
@@ -24,9 +25,11 @@ LOST = "failed (status_update_failed)"
         (death.never_started, "never_started", 10.0, ""),
     ],
 )
-def test_each_way_to_die(tmp_path: Path, way: object, flag: str, after: float, truth: str) -> None:
+def test_each_way_to_die(
+    tmp_path: Path, way: Callable[[Path], death.DeathReport], flag: str, after: float, truth: str
+) -> None:
     """The right flag, at once where it can be known at once; a verdict; and the truth wins whenever it comes."""
-    report = way(tmp_path / "runs.db")  # type: ignore[operator]  # one of death.WAYS
+    report = way(tmp_path / "runs.db")
     assert (flag, LOST, truth) == (report.flag, report.verdict, report.truth)
     assert report.after < after
     if flag != "owner_gone":

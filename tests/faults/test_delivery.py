@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
+from breaking.processes import Child
 from faults.kit import AFTER, FaultyStore, MovableClock
-from faults.processes import Child
 from lastword import Failure, RunTracker, StoreCorrupt, StoreUnavailable
 from lastword.infrastructure.opening import open_store
 from lastword.infrastructure.throttle import ProgressThrottle
 
-QUIET = {
+QUIET: dict[str, Any] = {
     "retry_base_delay": 0.0,
     "retry_attempts": 2,
     "progress_interval": 0.0,
@@ -26,7 +28,7 @@ def story(tracker: RunTracker, run_id: int | str) -> list[str]:
     return [recorded.type for recorded in tracker.history(run_id)]
 
 
-def faulty(path: Path, **more: object) -> tuple[RunTracker, FaultyStore]:
+def faulty(path: Path, **more: Any) -> tuple[RunTracker, FaultyStore]:
     store = FaultyStore(open_store(path))
     return RunTracker(store=store, **{**QUIET, **more}), store
 
@@ -272,9 +274,9 @@ def test_an_id_that_was_taken_meanwhile(tmp_path: Path, who: str) -> None:
     tracker.create("import", run_id=7, params={"folder": "ours"})
     tracker.start(7)
     tracker.complete(7)
+    (left,) = Path(f"{path}.spool").iterdir()
     if who == "a later one":
         tracker.close()
-        (left,) = Path(f"{path}.spool").iterdir()
         left.rename(tmp_path / left.name)
     with RunTracker(path, **QUIET) as other:
         other.create("import", run_id=7, params={"folder": "theirs"})
@@ -306,6 +308,7 @@ def test_an_outage_that_cannot_be_written_down_costs_nobody(tmp_path: Path) -> N
 
 def test_retries_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Standard output belongs to the application, also when an append is tried again."""
+    structlog.reset_defaults()  # as an application that does not use it
     tracker, store = faulty(tmp_path / "runs.db", retry_attempts=5)
     with tracker:
         tracker.create("import", run_id=1)
@@ -334,11 +337,7 @@ def test_a_huge_exit_code_costs_no_outcome(tmp_path: Path) -> None:
         with pytest.raises(SystemExit), tracker.run("import", run_id=1):
             raise SystemExit(2**70)
         view = tracker.get(1)
-        assert ("failed", None, f"exit code {2**70}") == (
-            view.status,
-            view.exit_code,
-            view.error_message,
-        )
+        assert ("failed", None, "SystemExit") == (view.status, view.exit_code, view.error_type)
 
 
 def test_a_clock_that_is_set_back_keeps_order(tmp_path: Path) -> None:

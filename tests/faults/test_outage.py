@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.outage import (
+from breaking.outage import (
     DONE,
     RUNNING,
     Fault,
@@ -23,7 +23,7 @@ from faults.outage import (
     small_disk,
     whole_run,
 )
-from faults.processes import locked
+from breaking.processes import locked
 from lastword import RunTracker
 
 HASTY = {"retry_budget": 0.4, "retry_attempts": 2, "heartbeat": 0.2}
@@ -40,7 +40,9 @@ def check(report: OutageReport) -> None:
     assert 0 == report.left
 
 
-@pytest.mark.parametrize("fault", [locked_for(1.0), file_limit, gone])
+@pytest.mark.parametrize(
+    "fault", [locked_for(1.0), file_limit, gone], ids=["locked", "file_limit", "gone"]
+)
 def test_the_store_is_away_at_the_finish(tmp_path: Path, fault: Fault) -> None:
     """Locked by another process for longer than the budget, on a disk that is full, moved away and put back."""
     report = finish_without_store(tmp_path / "runs.db", fault, settings=HASTY)

@@ -248,4 +248,4 @@ def test_what_utf_8_cannot_hold_is_refused():
 
 def test_the_examples_run():
     """Examples in docstrings are true."""
-    assert (0, 8) == tuple(doctest.testmod(cloudevents))
+    assert (0, 9) == tuple(doctest.testmod(cloudevents))

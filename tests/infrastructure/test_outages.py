@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,12 @@ from lastword.infrastructure.opening import open_store
 from lastword.infrastructure.outages import OutageWatch
 
 WINDOW = timedelta(seconds=20)
-QUIET = {"retry_attempts": 1, "progress_interval": 0.0, "heartbeat": 10, "lease": 60}
+QUIET: dict[str, Any] = {
+    "retry_attempts": 1,
+    "progress_interval": 0.0,
+    "heartbeat": 10,
+    "lease": 60,
+}
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,12 @@ from lastword import RunTracker, UnsupportedSchema
 from lastword.infrastructure.liveness import this_owner
 from lastword.infrastructure.opening import open_store
 
-QUIET = {"retry_base_delay": 0.0, "progress_interval": 0.0, "heartbeat": 3600, "lease": 60}
+QUIET: dict[str, Any] = {
+    "retry_base_delay": 0.0,
+    "progress_interval": 0.0,
+    "heartbeat": 3600,
+    "lease": 60,
+}
 ELSEWHERE = this_owner().model_copy(update={"host": "elsewhere", "start_ticks": None})
 """An owner who cannot be judged from here: only the lease counts."""
 
@@ -46,7 +52,7 @@ def worker(path: Path, clock: MovableClock) -> Iterator[RunTracker]:
         yield tracker
 
 
-def begun(worker: RunTracker, run_id: int = 1, **create: timedelta) -> int:
+def begun(worker: RunTracker, run_id: int = 1, **create: Any) -> int:
     worker.create("import", run_id=run_id, **create)
     worker.start(run_id, owner=ELSEWHERE)
     return run_id

@@ -1,6 +1,6 @@
 """Ways to alter a store behind Lastword's back, and whether each is found: by `verify` alone, and with a seal.
 
-tests/infrastructure/test_tampering.py runs all of them; `benchmarks/audit.py --tampering` prints them as a table.
+test_tampering.py runs all of them; `benchmarks/audit.py --tampering` prints them as a table.
 """
 
 from __future__ import annotations
@@ -57,6 +57,15 @@ _COLUMNS = (
     "topic, state, event_id, occurred_at, recorded_at, actor, correlation_id, int_id, originator_id,"
     " originator_version"
 )
+
+_FORGED = f"""
+INSERT INTO events (position, {_COLUMNS}) SELECT 9, topic, state, randomblob(16), occurred_at,
+    recorded_at, actor, correlation_id, NULL, 'forged', 1 FROM events WHERE position = 5
+"""
+_APPENDED = f"""
+INSERT INTO events (position, {_COLUMNS}) SELECT 21, 'OutcomeContradicted', '{{"claimed":"failed"}}',
+    randomblob(16), occurred_at, recorded_at, actor, correlation_id, int_id, originator_id, 5 FROM events WHERE position = 20
+"""
 
 TAMPERINGS = (
     Tampering(
@@ -131,8 +140,7 @@ TAMPERINGS = (
         (
             "DELETE FROM events WHERE originator_id = '3'",
             "DELETE FROM runs WHERE run_key = '3'",
-            f"INSERT INTO events (position, {_COLUMNS}) SELECT 9, 'RunCreated', state, randomblob(16),"
-            " occurred_at, recorded_at, actor, correlation_id, NULL, 'forged', 1 FROM events WHERE position = 5",
+            _FORGED,
         ),
         alone=True,
         position=_position(3, 1),
@@ -140,11 +148,7 @@ TAMPERINGS = (
     Tampering(
         "appended event",
         "behind the seal, to a run that is sealed",
-        (
-            f"INSERT INTO events (position, {_COLUMNS}) SELECT 21, 'OutcomeContradicted',"
-            ' \'{"claimed":"failed"}\', randomblob(16), occurred_at, recorded_at, actor, correlation_id,'
-            " int_id, originator_id, 5 FROM events WHERE position = 20",
-        ),
+        (_APPENDED,),
         alone=True,
         position=0,
     ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from faults.processes import Child
+from breaking.processes import Child
 from lastword import LastwordError, RunTracker
 
 ORDER = ("RunCreated", "RunStarted", "RunCompleted")
@@ -40,7 +40,7 @@ class CrashReport:
     """Spool files with a torn last line, which was never acknowledged."""
 
 
-def crash(folder: Path, kills: int, seed: int, tick: Callable[[int], None] = int) -> CrashReport:
+def crash(folder: Path, kills: int, seed: int, tick: Callable[[int], object] = int) -> CrashReport:
     """Kill as often; `tick` is told how many are done. The folder is used for the stores."""
     chance, report = random.Random(seed), CrashReport()
     while report.kills < kills:

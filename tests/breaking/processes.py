@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ class Child:
 
     def __init__(self, role: str, store: Path, **options: Any) -> None:
         self._pending = b""
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the block
         paths = [str(ROLES.parent.parent), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         environment.pop("LASTWORD_SPOOL_DIR", None)
@@ -33,7 +35,7 @@ class Child:
             [sys.executable, str(ROLES), role, str(store), json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._errors,
             env=environment,
         )
 
@@ -67,7 +69,7 @@ class Child:
     def answer(self, timeout: float = PATIENCE) -> Any:
         """The next line, as JSON."""
         found = self.line(timeout)
-        assert found is not None, "expected an answer, found none"
+        assert found is not None, f"expected an answer, found none; its errors: {self.errors()}"
         return json.loads(found)
 
     def hear(self, expected: object, timeout: float = PATIENCE) -> None:
@@ -79,6 +81,11 @@ class Child:
         """Send a line and wait for the answer."""
         self.say(word)
         return self.answer(timeout)
+
+    def errors(self) -> str:
+        """The end of what it wrote to standard error."""
+        size = os.fstat(self._errors.fileno()).st_size
+        return os.pread(self._errors.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -100,6 +107,7 @@ class Child:
     ) -> None:
         self.process.kill()
         self.process.wait(PATIENCE)
+        self._errors.close()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 try:

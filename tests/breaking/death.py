@@ -9,14 +9,15 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from time import monotonic
+from typing import Any
 
-from faults.processes import Child, locked
-from lastword import RunStatus, RunTracker, RunView
+from breaking.processes import Child, locked
+from lastword import Owner, RunStatus, RunTracker, RunView
 from lastword.infrastructure.liveness import this_owner
 
 LEASE = 1.0
 """Seconds; a tenth of it for the beat."""
-SETTINGS = {"lease": LEASE, "heartbeat": 0.1, "retry_budget": 0.5}
+SETTINGS: dict[str, Any] = {"lease": LEASE, "heartbeat": 0.1, "retry_budget": 0.5}
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,10 @@ WAYS: tuple[Callable[[Path], DeathReport], ...] = (
 )
 
 
-def _owned(way: str, store: Path, owner: object) -> DeathReport:
+def _owned(way: str, store: Path, owner: Owner) -> DeathReport:
     with RunTracker(store, **SETTINGS) as looking, RunTracker(store, **SETTINGS) as worker:
         worker.create("import", run_id=1)
-        worker.start(1, owner=owner)  # type: ignore[arg-type]  # an Owner, copied
+        worker.start(1, owner=owner)
         return _reported(way, looking, monotonic(), lambda: worker.complete(1))
 
 
@@ -163,7 +164,7 @@ class SweepReport:
 
 
 def sweep_a_slow_worker(
-    store: Path, sweeps: int, tick: Callable[[int], None] = int, pause: float = 0.0
+    store: Path, sweeps: int, tick: Callable[[int], object] = int, pause: float = 0.0
 ) -> SweepReport:
     """Sweep as often while another process works and beats every tenth of its lease; it must never be declared lost."""
     wrong = beats = 0

@@ -12,7 +12,7 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
-from faults.processes import Child, locked
+from breaking.processes import Child, locked
 from lastword import RunReader
 from lastword.infrastructure.clock import now_utc
 from lastword.infrastructure.opening import open_store

@@ -1,0 +1,150 @@
+"""Commands for carrying histories away and bringing them in: export, import."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import typer
+
+from ..exchange.exporting import Format, check_elsewhere, write_export
+from ..exchange.importing import opened
+from ..tracker import RunTracker
+from .keeping import bar
+from .options import KEEP, AsJson
+from .output import ReaderGone, write, write_json
+from .session import Session, remark, resolve
+from .words import counted
+
+STANDARD = Path("-")
+"""Stdin or stdout."""
+
+_AT_ONCE = 1 << 16  # bytes
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("export", rich_help_panel=KEEP)(export)
+    app.command("import", rich_help_panel=KEEP)(import_)
+
+
+def export(
+    ctx: typer.Context,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="These runs; without any the whole store."),
+    ] = None,
+    format: Annotated[  # noqa: A002  # the option's name
+        Format, typer.Option(help="CloudEvents can be imported again.")
+    ] = Format.CLOUDEVENTS,
+    redact: Annotated[
+        bool,
+        typer.Option(
+            "--redact", help="Without params, results, tags, error texts, names of people and hosts."
+        ),
+    ] = False,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Default: stdout.")
+    ] = STANDARD,
+    namespace: Annotated[
+        str | None, typer.Option(metavar="NAME", help="OpenLineage's job namespace.")
+    ] = None,
+) -> None:
+    """Write the histories of all runs, or of some, as lines of JSON: one event a line, in the order of the store.
+
+    What is written is the store as of one moment. A file is there whole or not at all.
+
+    Example: lastword export --output runs.jsonl
+    """
+    session: Session = ctx.obj
+    with session.open() as tracker:
+        run_ids = [resolve(tracker, run) for run in runs] if runs else None
+        if output != STANDARD:
+            check_elsewhere(output, tracker.store.url, "export")
+        with _bar("exporting", shown=output != STANDARD or not sys.stdout.isatty()) as advance:
+            lines = tracker.export(
+                run_ids, format=format, redact=redact, namespace=namespace, progress=advance
+            )
+            written = _to_stdout(lines) if output == STANDARD else write_export(output, lines)
+    if output != STANDARD:
+        remark(f"{counted(written, 'event')} written to {output}")
+
+
+def import_(
+    ctx: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What `lastword export` wrote; - is stdin.")
+    ],
+    format: Annotated[  # noqa: A002  # the option's name
+        Format, typer.Option(help="What the lines are.")
+    ] = Format.CLOUDEVENTS,
+    as_json: AsJson = False,
+) -> None:
+    """Take in histories of another store: all that the file holds, or nothing. A repeat adds nothing.
+
+    Each history has to be whole. Runs that are there already are extended where the file knows more; where it knows something else, it
+    is refused. The store is created when it is missing.
+
+    Example: lastword import runs.jsonl
+    """
+    session: Session = ctx.obj
+    if file != STANDARD:
+        opened(file, "").close()  # before a store is made for nothing
+    with session.open(create=True) as tracker, _bar("importing", shown=True) as advance:
+        report = _imported(tracker, file, format, advance)
+    if as_json:
+        write_json([report])
+        return
+    new, extended = report["new_runs"], report.get("extended_runs", 0)
+    more = f" and {extended:,} extended" if extended else ""
+    read = f"{counted(report['events'], 'event')} of {counted(report['runs'], 'run')} read"
+    write(f"{read}, {report['added']:,} added: {counted(new, 'new run')}{more}\n")
+
+
+def _imported(
+    tracker: RunTracker, file: Path, format: Format, advance: Callable[[int, int], None]  # noqa: A002  # as above
+) -> dict[str, Any]:
+    if format is Format.OPENLINEAGE:
+        from dataclasses import asdict
+
+        from ..exchange.openlineage_import import import_openlineage
+
+        name = "stdin" if file == STANDARD else file.name
+        with _input(tracker, file) as lines:
+            return asdict(import_openlineage(tracker.store, lines, name, progress=advance))
+    if file != STANDARD:
+        return tracker.import_events(file, advance).model_dump(mode="json")
+    from ..exchange.importing import import_lines
+
+    return import_lines(tracker.store, sys.stdin.buffer, "stdin").model_dump(mode="json")
+
+
+def _input(tracker: RunTracker, file: Path) -> AbstractContextManager[BinaryIO]:
+    return (
+        nullcontext(sys.stdin.buffer) if file == STANDARD else opened(file, tracker.store.url)
+    )
+
+
+def _to_stdout(lines: Iterable[bytes]) -> int:
+    """Bytes as they are: lines of JSON are UTF-8 whatever the terminal speaks. Raises `ReaderGone`."""
+    written = 0
+    out = sys.stdout.buffer
+    try:
+        pending = bytearray()
+        for written, line in enumerate(lines, start=1):
+            pending += line
+            if len(pending) >= _AT_ONCE:
+                out.write(pending)
+                pending.clear()
+        out.write(pending)
+        out.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
+    return written
+
+
+def _bar(text: str, *, shown: bool) -> AbstractContextManager[Callable[[int, int], None]]:
+    return bar(text) if shown else nullcontext(lambda done, total: None)
