@@ -45,7 +45,7 @@ log = get_logger("lastword.journal")
 _MAX_CONFLICTS = 100
 """After so many lost races for one run, something else is wrong."""
 _DOWN_SECONDS = 2.0
-"""So long after a failed append, progress is kept without asking the store: the work must not crawl."""
+"""So long after a failed append, others are tried once, and progress is kept without asking the store: the work must not crawl."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +196,9 @@ class Journal:
                     self._settle(key, entry)
                 return Receipt(entry.run_id, state.status, (), stored=True)
             happened = tuple(item.event for item in new)
-            if self._down is not None and monotonic() < self._down[1] and is_progress(new):
-                return self._not_stored(key, entry, state, new, self._down[0], strict=strict)
+            down = self._down_now()
+            if down is not None and is_progress(new):
+                return self._not_stored(key, entry, state, new, down, strict=strict)
             try:
                 appended = self._append(key, entry, new, state, guard)
             except VersionConflict:
@@ -263,6 +264,8 @@ class Journal:
             guard=guard,
         )
         began = self._clock()
+        if self._down_now() is not None:
+            attempts = 1  # all of the patience was spent a moment ago
         try:
             appended = self._retry.append(self._store, request, attempts=attempts)
         except StoreUnavailable as error:
@@ -278,6 +281,12 @@ class Journal:
         entry.unsent = []
         self._settle(key, entry)
         return appended
+
+    def _down_now(self) -> StoreUnavailable | None:
+        """The fault of an append that failed just now; None when the last one got in, or that was some time ago."""
+        if self._down is None or monotonic() >= self._down[1]:
+            return None
+        return self._down[0]
 
     def _send(self, key: str, entry: Entry) -> int:
         """Append what is unsent, trying once; how many events got in."""

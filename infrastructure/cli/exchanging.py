@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import typer
 
@@ -35,7 +35,7 @@ def export(
     ctx: typer.Context,
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="These runs; without any the whole store."),
+        typer.Argument(metavar="[RUN]", help="These runs; without any the whole store."),
     ] = None,
     format: Annotated[  # noqa: A002  # the option's name
         Format, typer.Option(help="CloudEvents can be imported again.")
@@ -105,27 +105,27 @@ def import_(
 
 
 def _imported(
-    tracker: RunTracker, file: Path, format: Format, advance: Callable[[int, int], None]  # noqa: A002  # as above
+    tracker: RunTracker,
+    file: Path,
+    format: Format,  # noqa: A002  # the option's name
+    advance: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    if format is Format.OPENLINEAGE:
-        from dataclasses import asdict
+    stdin = file == STANDARD
+    if format is Format.CLOUDEVENTS:
+        source = sys.stdin.buffer if stdin else file
+        return tracker.import_events(source, advance).model_dump(mode="json")
+    from dataclasses import asdict
 
-        from ..exchange.openlineage_import import import_openlineage
+    from ..exchange.openlineage_import import import_openlineage
 
-        name = "stdin" if file == STANDARD else file.name
-        with _input(tracker, file) as lines:
-            return asdict(import_openlineage(tracker.store, lines, name, progress=advance))
-    if file != STANDARD:
-        return tracker.import_events(file, advance).model_dump(mode="json")
-    from ..exchange.importing import import_lines
+    total = 0 if stdin else file.stat().st_size
+    with nullcontext(sys.stdin.buffer) if stdin else opened(file, tracker.store.url) as lines:
 
-    return import_lines(tracker.store, sys.stdin.buffer, "stdin").model_dump(mode="json")
+        def progress(events: int) -> None:
+            advance(events if stdin else lines.tell(), total)
 
-
-def _input(tracker: RunTracker, file: Path) -> AbstractContextManager[BinaryIO]:
-    return (
-        nullcontext(sys.stdin.buffer) if file == STANDARD else opened(file, tracker.store.url)
-    )
+        name = "stdin" if stdin else file.name
+        return asdict(import_openlineage(tracker.store, lines, name, progress=progress))
 
 
 def _to_stdout(lines: Iterable[bytes]) -> int:

@@ -98,4 +98,4 @@ def bar(text: str) -> Iterator[Callable[[int, int], None]]:
     )
     with Progress(*columns, console=stderr_console(), transient=True) as bars:
         bar = bars.add_task(text, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)
+        yield lambda done, total: bars.update(bar, completed=done, total=total or None)

@@ -41,4 +41,5 @@ class ImportingTracker:
         if isinstance(source, str | Path):
             return import_file(self._store, Path(source), progress)
         counted = None if progress is None else lambda done: progress(done, 0)
-        return import_lines(self._store, source, "import", counted)
+        name = getattr(source, "name", None)  # of an open file
+        return import_lines(self._store, source, str(name or "import"), counted)

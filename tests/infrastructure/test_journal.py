@@ -267,6 +267,18 @@ def test_progress_does_not_crawl_while_the_store_is_down(
     assert 49 == tracker.get(run_id).progress_current
 
 
+def test_patience_is_spent_once(tracker: RunTracker, store: FaultyStore) -> None:
+    """Create, start and complete against a store that is away wait for one budget, not for three."""
+    store.go_down(transient=True)
+    run_id = tracker.create("import")
+    spent = store.calls.count("append")
+    tracker.start(run_id)
+    tracker.complete(run_id)
+    assert (6, 4) == (spent, store.calls.count("append") - spent)
+    store.come_back()
+    assert 3 == tracker.deliver_spool()
+
+
 def test_a_command_on_an_unknown_run_needs_the_store(
     tracker: RunTracker, store: FaultyStore
 ) -> None:
