@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from .errors import InvalidInput
 from .events import DEFAULT_LEASE_SECONDS, Evidence
+from .leaves import Leaves
 from .status import FlagReason
 from .values import (
     MAX_PAYLOAD_BYTES,
@@ -164,6 +165,20 @@ class DeclareLost:
     now: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EraseRun:
+    """What people wrote into the run's events is to be replaced; `leaves` are those of the events that this changes."""
+
+    reason: str | None = None
+    actor: str | None = None
+    store_id: str | None = None
+    leaves: Leaves = field(default_factory=Leaves)
+    now: datetime | None = None
+
+    def __post_init__(self) -> None:
+        _check_reason(self.reason, self.actor)
+
+
 Command: TypeAlias = (
     CreateRun
     | StartRun
@@ -173,6 +188,7 @@ Command: TypeAlias = (
     | FailRun
     | CancelRun
     | DeclareLost
+    | EraseRun
 )
 """Any command."""
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SerializeAsAny
 
+from .leaves import Leaves
 from .status import FlagReason, RunStatus
 from .values import ErrorInfo, Owner, RunId, Utc
 
@@ -172,6 +173,38 @@ class OutcomeContradicted(RunEvent):
     detail: str | None = None
 
 
+class RunErased(RunEvent):
+    """What people wrote into the events of a finished run was replaced by placeholders; everything else is as it was."""
+
+    TOPIC: ClassVar[str] = "RunErased"
+
+    reason: str | None = None
+    """Why; it stays readable, as the erasure itself is on record."""
+    actor: str | None = None
+    """Who did it; None when nobody said."""
+    store_id: str | None = None
+    """The store in which it was done; in any other the leaves below say nothing."""
+    leaves: Leaves = Leaves()
+    """Of the events that were changed, as they were before; for seals."""
+
+
+class RunsArchived(RunEvent):
+    """Finished runs were written into a file and removed. Belongs to the store, not to a run."""
+
+    TOPIC: ClassVar[str] = "RunsArchived"
+
+    runs: int
+    """How many."""
+    file: str
+    """Name of the file, without its folder."""
+    fingerprint: str
+    """SHA-256 of the lines of these runs in the file, in their order there; hexadecimal."""
+    actor: str | None = None
+    """Who did it; None when nobody said."""
+    leaves: Leaves
+    """Of the events that were removed; for seals."""
+
+
 EVENT_TYPES: tuple[type[RunEvent], ...] = (
     RunCreated,
     RunStarted,
@@ -182,15 +215,24 @@ EVENT_TYPES: tuple[type[RunEvent], ...] = (
     RunCancelled,
     RunLost,
     OutcomeContradicted,
+    RunErased,
 )
-"""Every event class, in the order of a life."""
+"""Every class of events of a run, in the order of a life."""
+
+STORE_EVENT_TYPES: tuple[type[RunEvent], ...] = (RunsArchived,)
+"""Events of the store itself: they lie in the same log, under `STORE_KEY`."""
+
+STORE_KEY = ""
+"""Stands where other events have their run's id; no run can have it."""
 
 TERMINAL_EVENTS = (RunCompleted, RunFailed, RunCancelled, RunLost)
 """The events that are a last word."""
 
 TERMINAL_TOPICS: tuple[str, ...] = tuple(event.TOPIC for event in TERMINAL_EVENTS)
 
-BY_TOPIC: dict[str, type[RunEvent]] = {event.TOPIC: event for event in EVENT_TYPES}
+BY_TOPIC: dict[str, type[RunEvent]] = {
+    event.TOPIC: event for event in (*EVENT_TYPES, *STORE_EVENT_TYPES)
+}
 
 
 class RecordedEvent(BaseModel):
@@ -199,7 +241,7 @@ class RecordedEvent(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     run_id: RunId
-    """In the type the run was created with."""
+    """In the type the run was created with; empty for an event of the store itself."""
     version: int
     """Its number in the run's history: 1, 2, 3, ... without gaps."""
     position: int
@@ -220,6 +262,11 @@ class RecordedEvent(BaseModel):
     def type(self) -> str:
         """The stored name of the event, e.g. ``RunCompleted``."""
         return self.event.TOPIC
+
+    @property
+    def is_of_store(self) -> bool:
+        """True for an event that belongs to the store itself and to no run."""
+        return self.run_id == STORE_KEY
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready: the envelope's fields, with the event's name under ``type`` and its facts under ``event``."""

@@ -3,12 +3,12 @@
 `decide` says what happens when something is asked of a run; `evolve` says what the run is after it happened. Rules are
 in `decide` alone: `evolve` believes what was recorded, so tightening a rule never makes an old history unloadable.
 
-    from \\ asked   start    progress  complete  fail    cancel   request cancellation  declare lost
+    from \\ asked   start    progress  complete  fail    cancel   request cancellation  declare lost   erase
     (none)         RunNotFound, for all
-    pending        running  -         -         failed  cancelled  cancelled            failed (lost)
-    running        -        running   completed failed  cancelled  running              failed (lost)
-    lost           -        -         completed failed  cancelled  no-op                no-op
-    last word      -        -         same: no-op; other: kept as contradiction        no-op
+    pending        running  -         -         failed  cancelled  cancelled            failed (lost)  -
+    running        -        running   completed failed  cancelled  running              failed (lost)  -
+    lost           -        -         completed failed  cancelled  no-op                no-op          erased
+    last word      -        -         same: no-op; other: kept as contradiction        no-op          erased
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .commands import (
     CompleteRun,
     CreateRun,
     DeclareLost,
+    EraseRun,
     FailRun,
     RecordProgress,
     RequestCancellation,
@@ -37,6 +38,7 @@ from .events import (
     RunCancelled,
     RunCompleted,
     RunCreated,
+    RunErased,
     RunEvent,
     RunFailed,
     RunLost,
@@ -151,6 +153,8 @@ def decide(command: Command, state: RunState) -> tuple[RunEvent, ...]:
             if state.status.is_terminal:
                 return ()
             return (RunLost(flag=command.flag, evidence=command.evidence),)
+        case EraseRun():
+            return _erase(command, state)
         case _:
             assert_never(command)
 
@@ -185,6 +189,8 @@ def reconcile(event: RunEvent, state: RunState) -> tuple[RunEvent, ...]:
             fits = not state.status.is_terminal and not state.cancel_requested
         case OutcomeContradicted():
             fits = state.status.is_terminal and event.claimed not in {state.status, *state.claims}
+        case RunErased():  # done inside the store, never delivered
+            fits = False
         case _:
             fits = not state.status.is_terminal
     return (event,) if fits else ()
@@ -258,6 +264,22 @@ def _request_cancellation(command: RequestCancellation, state: RunState) -> tupl
     if state.status is RunStatus.PENDING:  # nobody owns it, so nobody else would ever answer
         return requested, RunCancelled(reason=command.reason, actor=command.actor)
     return (requested,)
+
+
+def _erase(command: EraseRun, state: RunState) -> tuple[RunEvent, ...]:
+    if not state.status.is_terminal:
+        remedy = "only a finished run can be erased: wait for its last word, or cancel it"
+        raise InvalidTransition(state.run_id, _described(state), "erased", remedy)
+    if not len(command.leaves):  # there is nothing left to erase
+        return ()
+    return (
+        RunErased(
+            reason=command.reason,
+            actor=command.actor,
+            store_id=command.store_id,
+            leaves=command.leaves,
+        ),
+    )
 
 
 def _finish(outcome: Outcome, state: RunState) -> tuple[RunEvent, ...]:

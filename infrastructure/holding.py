@@ -20,7 +20,7 @@ class Holdings:
     After a fork the runs belong to the parent: the child holds nothing.
     """
 
-    def __init__(self, beat: Callable[[], None], interval: float) -> None:
+    def __init__(self, beat: Callable[[], bool | None], interval: float) -> None:
         self._heartbeat = Heartbeat(beat, interval)
         self._lock = threading.Lock()
         self._held: dict[str, RunId] = {}
@@ -50,6 +50,10 @@ class Holdings:
     def keep_beating(self) -> None:
         """There is background work even if no run is held."""
         self._heartbeat.ensure_running()
+
+    def hurry(self) -> None:
+        """Something waits to be delivered: beat soon."""
+        self._heartbeat.hurry()
 
     def stop(self) -> None:
         """End the background thread."""

@@ -105,25 +105,26 @@ def _start_ticks(pid: int) -> int | None:
         return None
 
 
-_AFTER_A_FAULT = 1.0
-"""Seconds to the next beat when one has failed."""
+_SOON = 1.0
+"""Seconds to the next beat when one has failed, or something waits."""
 
 
 class Heartbeat:
     """A thread that calls `beat` every `interval` seconds while it is wanted.
 
     A beat that raises is logged, and the next one comes all the same, a second later: whoever depends on the beat should not have to
-    wait for the store and then for the interval. A child process after a fork has no thread until
-    it asks for one.
+    wait for the store and then for the interval. So it is, too, when the beat says True: something still waits to be done.
+    A child process after a fork has no thread until it asks for one.
     """
 
-    def __init__(self, beat: Callable[[], None], interval: float) -> None:
+    def __init__(self, beat: Callable[[], bool | None], interval: float) -> None:
         self._beat = beat
         self._interval = interval
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
+        self._in_a_hurry = False
 
     def ensure_running(self) -> None:
         """Start the thread unless it runs. When no thread can be had, that is logged and the caller goes on."""
@@ -156,8 +157,21 @@ class Heartbeat:
             if interval >= self._interval:
                 return
             self._interval = interval
-            self._stop.set()  # the thread sleeps the old interval; the next one does not
-            self._thread = None
+            self._replace_sleeper()
+
+    def hurry(self) -> None:
+        """Beat within a second, and every second until the beat has nothing left to do."""
+        self.forget_parent()
+        with self._lock:
+            if not self._in_a_hurry:
+                self._in_a_hurry = True
+                self._replace_sleeper()
+        self.ensure_running()
+
+    def _replace_sleeper(self) -> None:
+        """The thread sleeps the old interval; the next one does not."""
+        self._stop.set()
+        self._thread = None
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread and wait for it, at most `timeout` seconds."""
@@ -169,18 +183,20 @@ class Heartbeat:
         self._thread = None
 
     def _loop(self, stop: threading.Event) -> None:
-        wait = interval = self._interval
-        while not stop.wait(wait):
+        interval = self._interval
+        soon = min(interval, _SOON)
+        failing = False
+        while not stop.wait(soon if failing or self._in_a_hurry else interval):
             try:
-                self._beat()
+                self._in_a_hurry = bool(self._beat())
             except Exception as error:
-                if wait == interval:  # once per outage is enough
+                if not failing:  # once per outage is enough
                     log.warning("lastword.heartbeat.failed", error=str(error), exc_info=True)
-                wait = min(interval, _AFTER_A_FAULT) * 0.999
+                failing = True
             else:
-                if wait != interval:
+                if failing:
                     log.info("lastword.heartbeat.resumed")
-                wait = interval
+                failing = False
 
 
 def _first_line(path: str) -> str | None:

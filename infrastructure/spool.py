@@ -32,6 +32,8 @@ from .telemetry import SPOOL_PENDING, gauge
 log = get_logger("lastword.spool")
 
 SUFFIX = ".jsonl"
+ASIDE = (".torn", ".rejected")
+"""Endings of files with lines that nobody can deliver."""
 MAX_BYTES = 64 * 1024 * 1024
 """A process stops spooling when its file is this large; it says so loudly. Progress is refused from half of it."""
 
@@ -43,10 +45,12 @@ Deliver = Callable[[RunId, list[NewEvent]], int]
 class SpoolStatus:
     """What waits in a spool folder."""
 
-    files: int
-    events: int
+    files: int = 0
+    events: int = 0
     """Whole lines in these files; torn ones are not counted."""
-    bytes: int
+    bytes: int = 0
+    set_aside: int = 0
+    """Files with lines that were torn, or that can never be stored; somebody should look at them."""
 
 
 class Spool:
@@ -121,7 +125,7 @@ class Spool:
                 continue  # delivered this very moment
             except (OSError, UnsupportedSchema) as error:
                 self._report("lastword.spool.unreadable", path, error)
-        return SpoolStatus(files, events, size)
+        return SpoolStatus(files, events, size, len(self._paths(*ASIDE)))
 
     def deliver_abandoned(self, deliver: Deliver) -> int:
         """Hand over what ended processes left behind, run by run and in order; returns how many events got in.
@@ -194,9 +198,10 @@ class Spool:
         remove(path)
         return smaller
 
-    def _paths(self) -> list[Path]:
+    def _paths(self, *suffixes: str) -> list[Path]:
+        wanted = suffixes or (SUFFIX,)
         try:
-            return sorted(path for path in self.folder.iterdir() if path.suffix == SUFFIX)
+            return sorted(path for path in self.folder.iterdir() if path.suffix in wanted)
         except FileNotFoundError:
             return []
         except OSError as error:  # another user's folder

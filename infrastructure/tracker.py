@@ -24,6 +24,7 @@ from ..domain.values import Owner, RunId, run_key
 from ..projections.ports import RunStore
 from ..projections.run_view import RunView
 from .alerts import Alerts, Failure
+from .backlog import Backlog
 from .clock import Clock, now_utc
 from .exchange.tracking import ImportingTracker
 from .handle import RunHandle
@@ -99,7 +100,7 @@ class RunTracker(ImportingTracker, RunReader):
             start_timeout=self.settings.start_timeout_delta,
         )
         self.spool_folder = folder = spool_folder(self._store.url, self.settings.spool_dir)
-        self._spool = None if folder is None else Spool(folder)
+        spool = None if folder is None else Spool(folder)
         self._outages = OutageWatch(
             self._store, window=timedelta(seconds=2 * self.settings.heartbeat)
         )
@@ -108,15 +109,14 @@ class RunTracker(ImportingTracker, RunReader):
             clock=clock,
             new_id=new_event_id,
             retry=retry,
-            keeper=self._spool,
+            keeper=spool,
             alerts=Alerts(on_alert),
             outages=self._outages,
         )
         self._throttle = ProgressThrottle(timedelta(seconds=self.settings.progress_interval))
-        self._holdings = Holdings(self.beat, self.settings.heartbeat)
-        self.delivered = 0
-        """Events that this tracker has brought from the spool into the store."""
-        self._deliver_quietly()
+        self._holdings = Holdings(self._turn, self.settings.heartbeat)
+        self._backlog = Backlog(self._journal, spool)
+        self._backlog.deliver_quietly()
 
     # -- the life of a run
 
@@ -281,7 +281,7 @@ class RunTracker(ImportingTracker, RunReader):
 
         Returns the runs that this call declared lost; of two sweepers at once, one declares each. Raises `StoreUnavailable`.
         """
-        self._deliver_quietly()  # perhaps the outcome lies in the spool of the process that is gone
+        self._backlog.deliver_quietly()  # perhaps the outcome lies in the spool of the process that is gone
         self._outages.settle(self._clock())
         return sweep(self, self._journal, now or self._clock())
 
@@ -297,15 +297,16 @@ class RunTracker(ImportingTracker, RunReader):
 
         A process that is alive delivers its own. Raises `StoreUnavailable` when the store does not take them; nothing is lost then.
         """
-        sent = self._journal.send_unsent()
-        if self._spool is not None:
-            sent += self._spool.deliver_abandoned(self._journal.adopt)
-        self.delivered += sent
-        return sent
+        return self._backlog.deliver()
+
+    @property
+    def delivered(self) -> int:
+        """How many events this tracker has brought from the spool into the store, since it was opened."""
+        return self._backlog.delivered
 
     def spool_status(self) -> SpoolStatus:
         """What waits in the spool of this store, of all processes on this machine."""
-        return SpoolStatus(0, 0, 0) if self._spool is None else self._spool.pending()
+        return self._backlog.status()
 
     def beat(self) -> None:
         """One beat: renew this process's lease while it owns runs, and store what waited long enough.
@@ -329,14 +330,7 @@ class RunTracker(ImportingTracker, RunReader):
             self.beat()
         except LastwordError as error:
             log.warning("lastword.close.incomplete", error=str(error))
-        if unsent := self._journal.unsent():
-            log.critical(
-                "lastword.close.unsent",
-                run_ids=unsent,
-                spool=str(self._spool and self._spool.folder),
-            )
-        if self._spool is not None:
-            self._spool.close()
+        self._backlog.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -365,8 +359,13 @@ class RunTracker(ImportingTracker, RunReader):
     def _execute(self, run_id: RunId, *commands: Command) -> Receipt:
         receipt = self._journal.execute(run_id, *commands, strict=self.settings.strict)
         if not receipt.stored:
-            self._holdings.keep_beating()  # the beat tries again
+            self._holdings.hurry()  # the beat tries again
         return receipt
+
+    def _turn(self) -> bool:
+        """A beat of the background thread; True when it should come again soon."""
+        self.beat()
+        return self._backlog.is_waiting
 
     def _renew_lease(self, now: datetime) -> None:
         try:
@@ -384,12 +383,6 @@ class RunTracker(ImportingTracker, RunReader):
             self._execute(key, held)
         except LastwordError as error:
             log.debug("lastword.progress.dropped", run_id=key, error=str(error))
-
-    def _deliver_quietly(self) -> None:
-        try:
-            self.deliver_spool()
-        except LastwordError as error:
-            log.warning("lastword.spool.still_waiting", error=str(error))
 
 
 def _mapping(value: Mapping[str, Any] | None, what: str) -> dict[str, Any]:

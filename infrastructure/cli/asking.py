@@ -175,7 +175,12 @@ def check(ctx: typer.Context, as_json: AsJson = False) -> None:
         remark(
             f"{counted(waiting, 'event')} waiting to be stored, which happens when the store takes them"
         )
-    if views or waiting:
+    aside = tracker.spool_status().set_aside
+    if aside:
+        remark(
+            f"{counted(aside, 'spool file')} set aside; `lastword verify` says what is in there and what to do"
+        )
+    if views or waiting or aside:
         raise typer.Exit(1)
 
 

@@ -43,7 +43,8 @@ def export(
     redact: Annotated[
         bool,
         typer.Option(
-            "--redact", help="Without params, results, tags, error texts, names of people and hosts."
+            "--redact",
+            help="Without params, results, tags, error texts, names of people and hosts.",
         ),
     ] = False,
     output: Annotated[

@@ -57,7 +57,7 @@ def opened(path: Path, store_url: str) -> BinaryIO:
     check_elsewhere(path, store_url, "import")
     try:
         if path.is_dir():
-            raise IsADirectoryError(21, "Is a directory")  # noqa: TRY301  # told like the others
+            raise IsADirectoryError(21, "Is a directory")  # told like the others
         return path.open("rb")
     except OSError as error:
         raise InvalidInput(

@@ -19,7 +19,6 @@ from ...domain.errors import InvalidInput
 from ...domain.events import RecordedEvent
 from ...domain.values import Owner, to_micros
 from ...projections.importing import HistoryCheck, ImportReport, Placed, Refusal, other_content
-from ...projections.run_view import RunView
 from ..mapper import EVENT_COLUMNS, encode_event, recorded_event
 from .datastore import ThreadDatastore
 from .links import Link
@@ -32,7 +31,9 @@ _PATIENCE_MS = 30_000
 """How long other processes may keep the import from writing: all has been read by then."""
 _COLUMNS = len(EVENT_COLUMNS)
 _ENVELOPED = tuple(
-    number for number, column in enumerate(EVENT_COLUMNS) if column not in {"position", "recorded_at"}
+    number
+    for number, column in enumerate(EVENT_COLUMNS)
+    if column not in {"position", "recorded_at"}
 )
 """What makes two events the same one."""
 
@@ -216,7 +217,12 @@ class _Staged:
     def copy(self, now: int) -> ImportReport:
         """Bring it all into the store; the transaction is open."""
         base = self.newest()
-        now = max(now, self._one("SELECT ifnull(max(recorded_at), 0) FROM main.events WHERE position = ?", base))
+        now = max(
+            now,
+            self._one(
+                "SELECT ifnull(max(recorded_at), 0) FROM main.events WHERE position = ?", base
+            ),
+        )
         runs = self._one("SELECT sum(runs) FROM main.status_counts")
         added = self._raw.execute(_COPY, {"base": base, "now": now}).rowcount
         self._raw.execute(_COPY_OWNERS)
@@ -265,7 +271,9 @@ class _Staged:
         found = self._raw.execute(statement, parameters).fetchone()
         if found is not None:
             where, key, version = found
-            what = f"expected one that no other event has, found that of run {key}, version {version}"
+            what = (
+                f"expected one that no other event has, found that of run {key}, version {version}"
+            )
             raise Refusal(where, "id", what).error
 
     def _one(self, statement: str, *parameters: Any) -> int:

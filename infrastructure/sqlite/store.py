@@ -114,6 +114,7 @@ class SQLiteStore:
     def append(self, append: Append, *, fresh: bool = False) -> Appended | None:
         """See `RunStore.append`."""
         run_id = append.run_id if append.view is None else append.view.run_id
+        run_key(run_id)  # an id that cannot be is refused before anything is written
         version = 0 if append.view is None else append.view.version
         if not append.events or version != append.expected_version:
             raise InvalidInput(

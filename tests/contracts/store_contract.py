@@ -10,12 +10,13 @@ import pytest
 
 from contracts.appending import Appending
 from contracts.asking import Asking
+from contracts.importing import Importing
 from contracts.keeping import Keeping
 from contracts.kit import MovingClock
 from contracts.traveling import Traveling
 
 
-class StoreContract(Appending, Asking, Keeping, Traveling):
+class StoreContract(Appending, Asking, Importing, Keeping, Traveling):
     """All of it."""
 
     @pytest.fixture

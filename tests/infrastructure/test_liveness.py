@@ -180,3 +180,25 @@ def test_a_forked_child_holds_nothing() -> None:
     holdings.stop()
     os.close(reader)
     os.close(writer)
+
+
+def test_a_beat_that_is_not_done_comes_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that waits is tried every second, not every interval; then the interval is long again."""
+    monkeypatch.setattr("lastword.infrastructure.liveness._SOON", 0.01)
+    done = threading.Event()
+    beats: list[int] = []
+
+    def beat() -> bool:
+        beats.append(1)
+        if len(beats) < 3:
+            return True
+        done.set()
+        return False
+
+    heartbeat = Heartbeat(beat, interval=3600)
+    heartbeat.ensure_running()
+    heartbeat.hurry()
+    heartbeat.hurry()
+    assert done.wait(20)
+    heartbeat.stop()
+    assert 3 == len(beats)
