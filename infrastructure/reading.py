@@ -24,9 +24,10 @@ from .clock import Clock
 from .liveness import owner_alive
 from .opening import sqlite_path
 from .seal_files import Seal, read_seal, write_seal
-from .sealing import Leaf, Mark, check_store, compare, leaves
+from .sealing import Leaf, Mark, check_store, compare
 from .spool_checking import leftovers
 from .telemetry import RUNS_FLAGGED, gauge
+from .vouching import leaves_of, tombstones_of
 
 _FEED_BATCH = 500
 _FOLLOW_WAIT = 1.0
@@ -206,11 +207,12 @@ class RunReader:
         if sealed is not None:
             check_store(sealed.store_id, self._store.store_id(), f"seal {sealed.path.name}")
         total = sum(self._store.counts().values())
+        archived, flaws = tombstones_of(self._store)
         report = verify(
             self._store.scan(),
             None if progress is None else lambda done: progress(done, max(done, total)),
-            chain(self._store.inspect(self._clock()), leftovers(self.spool_folder)),
-        )
+            chain(self._store.inspect(self._clock()), leftovers(self.spool_folder), flaws),
+        ).model_copy(update={"archived": archived})
         if sealed is None:
             return report
         check, problems = compare(sealed.log, self._leaves(), sealed.path.name)
@@ -278,7 +280,7 @@ class RunReader:
         return export_lines(self._store, run_ids, redact=redact, progress=progress)
 
     def _leaves(self, after: int = 0) -> Iterator[Leaf]:
-        return leaves(chain.from_iterable(self._store.log(after)), after=after)
+        return leaves_of(self._store, after)
 
     def _elsewhere(self, path: str | Path) -> Path:
         """The path, unless the store itself lies there: opening that as a file would drop SQLite's locks."""

@@ -26,8 +26,6 @@ PREFIX_BYTES = 4
 START = bytes(32)
 """The link before the first event."""
 
-NOTHING_VOUCHED: Mapping[int, bytes] = {}
-
 _INTEGER = struct.Struct(">cq").pack
 _REAL = struct.Struct(">cd").pack
 _LENGTH = struct.Struct(">cQ").pack
@@ -42,6 +40,17 @@ class Leaf(NamedTuple):
     """32 bytes."""
     vouched: bool = False
     """True when the digest comes from what recorded the archiving or erasure, not from the event."""
+
+
+class Former(NamedTuple):
+    """What an erased event was before."""
+
+    run_key: str
+    """The run that it belongs to, as text."""
+    digest: bytes
+
+
+NOTHING_ERASED: Mapping[int, Former] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +111,33 @@ def leaf_of(row: StoredRow) -> bytes:
 
 
 def leaves(
-    rows: Iterable[StoredRow], vouched: Mapping[int, bytes] = NOTHING_VOUCHED, after: int = 0
+    rows: Iterable[StoredRow],
+    gone: Iterable[tuple[int, bytes]] = (),
+    erased: Mapping[int, Former] = NOTHING_ERASED,
 ) -> Iterator[Leaf]:
-    """The leaf of every event behind a position, in order: computed from the stored rows, which begin there, or vouched.
+    """The leaf of every event, in order: computed from the stored rows, or vouched.
 
-    A vouched leaf, by position, takes the place of the row that is there, or of the one that is gone.
+    `gone` has position and leaf of each event that was archived, in order; one that is there all the same speaks for itself. `erased` has, by
+    position, whose event was changed there, and the leaf that it had before.
 
-    >>> gone = leaf_of((2, "17"))
-    >>> [leaf.position for leaf in leaves([(1, "17"), (3, "17")], {2: gone})]
+    >>> [leaf.position for leaf in leaves([(1, "17"), (3, "17")], [(2, leaf_of((2, "17")))])]
     [1, 2, 3]
     """
-    waiting = sorted(position for position in vouched if position > after)
-    waiting.reverse()
+    absent = iter(gone)
+    waiting = next(absent, None)
     for row in rows:
-        position = row[0]
-        while waiting and waiting[-1] < position:
-            gone = waiting.pop()
-            yield Leaf(gone, vouched[gone], vouched=True)
-        if waiting and waiting[-1] == position:
-            waiting.pop()
-            yield Leaf(position, vouched[position], vouched=True)
+        while waiting is not None and waiting[0] <= row[0]:
+            if waiting[0] < row[0]:
+                yield Leaf(*waiting, vouched=True)
+            waiting = next(absent, None)
+        former = erased.get(row[0])
+        if former is not None and former.run_key == row[1]:
+            yield Leaf(row[0], former.digest, vouched=True)
         else:
-            yield Leaf(position, leaf_of(row))
-    while waiting:
-        gone = waiting.pop()
-        yield Leaf(gone, vouched[gone], vouched=True)
+            yield Leaf(row[0], leaf_of(row))
+    while waiting is not None:
+        yield Leaf(*waiting, vouched=True)
+        waiting = next(absent, None)
 
 
 class SealedLog(NamedTuple):

@@ -95,6 +95,13 @@ class Past:
     """For each other run that may have existed then: its events in order, at least those of the moment."""
 
 
+class Removed(NamedTuple):
+    """What was removed for good."""
+
+    runs: int
+    events: int
+
+
 class RunStore(Protocol):
     """A place for events and views. Safe to use from many threads, processes, and after a fork."""
 
@@ -116,7 +123,10 @@ class RunStore(Protocol):
         ...
 
     def read(self, after: int, limit: int, topics: Sequence[str] = ()) -> list[RecordedEvent]:
-        """Up to `limit` events behind a position, in order of position; of these topics only, if any are named."""
+        """Up to `limit` events behind a position, in order of position; of these topics only, if any are named.
+
+        Among them are events of the store itself (`RecordedEvent.is_of_store`).
+        """
         ...
 
     def last_position(self) -> int:
@@ -218,6 +228,27 @@ class RunStore(Protocol):
 
         Raises `InvalidInput`, which names place and field, for a history that does not begin with `RunCreated`, has gaps, is out of order, is
         another one than the store has, or needs an exclusive key that an active run holds; and what `events` raises.
+        """
+        ...
+
+    def finished(self, before: datetime) -> list[tuple[RunId, int]]:
+        """Id and version of every run whose last word happened before this moment, in order of their newest events."""
+        ...
+
+    def store_events(self, after: int = 0) -> Iterator[RecordedEvent]:
+        """The events of the store itself behind a position, in order; their run id is empty."""
+        ...
+
+    def remove_runs(
+        self,
+        runs: Sequence[tuple[RunId, int]],
+        record: Callable[[Sequence[StoredRow]], NewEvent],
+    ) -> Removed:
+        """Remove finished runs with everything that belongs to them, and put on record that it was done, in one transaction.
+
+        A run that is gone, is active, or has not the version that is named, is passed over. `record` is called inside the transaction with
+        all events that go, in order of position, and gives the event of the store that says so. Positions are never given out again.
+        Raises `StoreCorrupt` for a run whose row is not what its events say; then nothing is removed.
         """
         ...
 

@@ -55,6 +55,8 @@ class VerifyReport(BaseModel):
     """At most 1,000."""
     omitted: int = 0
     """How many more problems there are."""
+    archived: int = 0
+    """Events that are gone: they were archived, and tombstones alone vouch for them."""
     seal: SealCheck | None = None
     """How the log compares with the seal that was given; None when none was."""
 

@@ -105,6 +105,8 @@ def _watch_lines(tracker: RunTracker, as_json: bool) -> None:
     while True:
         for recorded in tracker.store.read(position, _BATCH):
             position = recorded.position
+            if recorded.is_of_store:
+                continue
             _print_event(recorded, as_json, named=True, name=_name(tracker, names, recorded))
         tracker.store.wait(position, _WAIT_SECONDS)
 

@@ -26,7 +26,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import ValidationError
 
 from ...domain.errors import InvalidInput, StoreCorrupt, UnsupportedSchema
-from ...domain.events import BY_TOPIC, RecordedEvent, RunEvent
+from ...domain.events import BY_TOPIC, STORE_EVENT_TYPES, RecordedEvent, RunEvent
 from ...domain.values import RunId, run_key, shown, utc
 from ...domain.versioning import upcast
 
@@ -95,6 +95,8 @@ def from_cloudevent(data: Mapping[str, Any], where: str) -> RecordedEvent:
     event_type = BY_TOPIC.get(topic)
     if event_type is None:
         raise UnsupportedSchema(f"{where}, field type: event {topic!r}", schema_version, 0)
+    if event_type in STORE_EVENT_TYPES:
+        refuse(where, "type", f"expected an event of a run, found {topic}, which is one of a store")
     return RecordedEvent(
         run_id=fields.read("subject", _run_id(fields.read("runidtype", _run_id_type))),
         version=fields.read("runversion", _count),

@@ -124,7 +124,10 @@ class OpenLineageEmitter:
         for recorded in batch:
             if self._stopping.is_set():
                 break
-            self._send(recorded)
+            if recorded.is_of_store:
+                self._position = recorded.position
+            else:
+                self._send(recorded)
         self._save()
         self._recovered()
         return bool(batch)

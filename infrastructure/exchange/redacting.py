@@ -16,6 +16,7 @@ from ...domain.events import (
     RunCancelled,
     RunCompleted,
     RunCreated,
+    RunErased,
     RunEvent,
     RunFailed,
     RunLost,
@@ -45,9 +46,13 @@ _KEPT: dict[type[RunEvent], dict[str, Any]] = {
         },
     },
     OutcomeContradicted: {"claimed": None},
+    RunErased: {"store_id": None, "leaves": {"positions": None, "digests": None}},
+    RunErased: {"store_id": None},
 }
 """What stays of each event; a dict means that the field has parts. What is not named here, also what a newer release added, goes."""
 
+_LEFT_OUT = frozenset({"leaves"})
+"""Digests of what was there before: whoever has a guess could check it."""
 _KEYS_KEPT = frozenset({"params", "tags", "result"})
 
 
@@ -78,6 +83,8 @@ def redacted(recorded: RecordedEvent) -> RecordedEvent:
 def _hidden(facts: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
     hidden: dict[str, Any] = {}
     for name, value in facts.items():
+        if name in _LEFT_OUT:
+            continue
         parts = kept.get(name)
         if parts is not None:
             hidden[name] = _hidden(value, parts)

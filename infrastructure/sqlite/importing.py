@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from ...domain.errors import InvalidInput
+from ...domain.errors import InvalidInput, StoreUnavailable
 from ...domain.events import RecordedEvent
 from ...domain.values import Owner, to_micros
 from ...projections.importing import HistoryCheck, ImportReport, Placed, Refusal, other_content
@@ -125,6 +125,7 @@ def import_runs(
         newest = staged.compare_all()
         with datastore.transaction(commit=True, link=link):
             if staged.newest() != newest:  # others have written meanwhile
+                staged.refuse_archived(newest)
                 staged.compare(newest)
             report = staged.copy(to_micros(clock()))
         link.newest = -1
@@ -213,6 +214,15 @@ class _Staged:
                     _refuse_other(known, found, row[-1])
                 self._raw.execute("INSERT OR IGNORE INTO staging.repeats VALUES (?)", (found[0],))
         self._refuse_id(_TAKEN, after)
+
+    def refuse_archived(self, after: int) -> None:
+        """What the store had when it was compared may be gone: runs were archived behind that position. Raises `StoreUnavailable`."""
+        archived = "SELECT count(*) FROM main.events WHERE originator_id = '' AND position > ?"
+        if self._one(archived, after):
+            raise StoreUnavailable(
+                "import: expected the runs that were there when it began, found that runs were archived meanwhile;"
+                " nothing was imported: import again"
+            )
 
     def copy(self, now: int) -> ImportReport:
         """Bring it all into the store; the transaction is open."""

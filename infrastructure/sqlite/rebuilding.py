@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from ...domain.errors import StoreUnavailable
+from ...domain.events import STORE_KEY
 from ...domain.values import Owner, to_micros
 from ...projections.run_view import PROJECTION_VERSION, RunView, apply
 from ..logs import get_logger
@@ -128,6 +129,9 @@ class Rebuild:
         late = raw.execute(
             "SELECT DISTINCT originator_id FROM events WHERE position > ?", (newest,)
         ).fetchall()
+        if (STORE_KEY,) in late:  # runs were archived meanwhile
+            late.remove((STORE_KEY,))
+            self._forget_archived(raw)
         for (key,) in late:
             row = raw.execute(
                 f"DELETE FROM runs{self._suffix} WHERE run_key = ? RETURNING number", (key,)
@@ -139,6 +143,16 @@ class Rebuild:
                 f"{SELECT_EVENTS} WHERE originator_id = ? ORDER BY originator_version", (key,)
             ).fetchall()
             self._put(raw, list(_fold(rows)))
+
+    def _forget_archived(self, raw: sqlite3.Cursor) -> None:
+        """Take out the rows whose events are gone; a row's number is the position of its first event."""
+        found = raw.execute(
+            f"DELETE FROM runs{self._suffix} WHERE number NOT IN (SELECT position FROM events)"
+        )
+        self._rows -= found.rowcount
+        raw.execute(
+            f"DELETE FROM run_tags{self._suffix} WHERE number NOT IN (SELECT number FROM runs{self._suffix})"
+        )
 
     def _swap(self, raw: sqlite3.Cursor) -> int:
         raw.execute(f"INSERT INTO status_counts{self._suffix} SELECT status, 0 FROM status_counts")

@@ -13,14 +13,22 @@ from ...domain.events import RecordedEvent
 from ...domain.status import RunStatus
 from ...domain.values import Owner, RunId, run_key, to_micros, utc
 from ...projections.importing import ImportReport, Placed
-from ...projections.ports import Append, Appended, Past, ScannedRun, StoredRow
+from ...projections.ports import (
+    Append,
+    Appended,
+    NewEvent,
+    Past,
+    Removed,
+    ScannedRun,
+    StoredRow,
+)
 from ...projections.problems import Problem
 from ...projections.queries import Cursor, Page, RunQuery
 from ...projections.run_view import RunView
 from ..clock import now_utc
 from ..logs import get_logger
 from ..mapper import EventMapper, recorded_event
-from . import queries
+from . import archiving, queries
 from .datastore import ThreadDatastore
 from .faults import translated
 from .importing import import_runs
@@ -313,6 +321,24 @@ class SQLiteStore:
     def past(self, when: datetime, *, occurred: bool = False) -> Past:
         """See `RunStore.past`."""
         return past(self._datastore, to_micros(utc(when)), occurred=occurred)
+
+    @translated
+    def finished(self, before: datetime) -> list[tuple[RunId, int]]:
+        """See `RunStore.finished`."""
+        return archiving.finished(self._datastore, to_micros(utc(before)))
+
+    def store_events(self, after: int = 0) -> Iterator[RecordedEvent]:
+        """See `RunStore.store_events`."""
+        return self._each(archiving.store_events(self._datastore, after))
+
+    @translated
+    def remove_runs(
+        self,
+        runs: Sequence[tuple[RunId, int]],
+        record: Callable[[Sequence[StoredRow]], NewEvent],
+    ) -> Removed:
+        """See `RunStore.remove_runs`."""
+        return archiving.remove_runs(self._datastore, runs, record, self._clock())
 
     def close(self) -> None:
         """See `RunStore.close`."""

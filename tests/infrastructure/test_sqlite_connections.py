@@ -185,7 +185,7 @@ def test_threads_that_wait_too_long_for_each_other_are_told(store: SQLiteStore):
     slow = Thread(target=lambda: writer.ask("a", RunCompleted(), guard=linger))
     slow.start()
     assert inside.wait(LONG)
-    with pytest.raises(StoreUnavailable, match="other threads") as caught:
+    with pytest.raises(StoreUnavailable, match="another thread of this") as caught:
         Writer(store).start("b")
     assert caught.value.transient is True
     assert store.view("a").status == RunStatus.RUNNING
