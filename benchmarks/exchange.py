@@ -57,7 +57,9 @@ def measure(folder: Path, runs: int) -> dict[str, Any]:
         events = figures["events"] = there.store.last_position()
         figures["megabytes"] = size / MEGABYTE
         figures["content equal"] = _content(here) == _content(there)
-        sealed = [store.seal(folder / f"{name}.seal").end for store, name in ((here, "a"), (there, "b"))]
+        sealed = [
+            store.seal(folder / f"{name}.seal").end for store, name in ((here, "a"), (there, "b"))
+        ]
         figures["seals equal"] = sealed[0] == sealed[1]
         figures["verified"] = there.verify().ok
     for label in ("export", "import", "import again"):
@@ -99,14 +101,19 @@ def _step(step: str, folder: Path) -> None:
 
 
 def _told(figures: dict[str, Any]) -> str:
-    lines = [f"{figures['runs']:,} runs, {figures['events']:,} events, {figures['megabytes']:.0f} MB of lines"]
+    lines = [
+        f"{figures['runs']:,} runs, {figures['events']:,} events, {figures['megabytes']:.0f} MB of lines"
+    ]
     for label in ("export", "import", "import again"):
         found = figures[label]
         lines.append(
             f"  {label:<13}{found['events_per_second']:>8,} events/s {found['megabytes_per_second']:>6} MB/s"
             f" {found['seconds']:>7} s, peak memory {found['peak_megabytes']} MB"
         )
-    answers = (f"{what}: {'yes' if figures[what] else 'NO'}" for what in ("content equal", "seals equal", "verified"))
+    answers = (
+        f"{what}: {'yes' if figures[what] else 'NO'}"
+        for what in ("content equal", "seals equal", "verified")
+    )
     return "\n".join([*lines, f"  {', '.join(answers)}", ""])
 
 

@@ -18,6 +18,11 @@ Each message says which run, what was expected, what was found, and what to do.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # values raise errors, too
+    from .values import RunId
+
 
 class LastwordError(Exception):
     """Base of every error that Lastword raises."""
@@ -34,7 +39,7 @@ class RunNotFound(LastwordError, KeyError):
     'run 17: expected to find it, but the store has no run with this id; `lastword list` shows what it has'
     """
 
-    def __init__(self, run_id: object) -> None:
+    def __init__(self, run_id: RunId) -> None:
         self.run_id = run_id
         super().__init__(
             f"run {run_id}: expected to find it, but the store has no run with this id;"
@@ -44,14 +49,14 @@ class RunNotFound(LastwordError, KeyError):
     def __str__(self) -> str:  # KeyError would show the message in quotes
         return str(self.args[0])
 
-    def __reduce__(self) -> tuple[type[RunNotFound], tuple[object]]:
+    def __reduce__(self) -> tuple[type[RunNotFound], tuple[RunId]]:
         return type(self), (self.run_id,)
 
 
 class RunAlreadyExists(LastwordError):
     """The id is taken by a run with another name or other params. Nothing was written."""
 
-    def __init__(self, run_id: object, differs: str) -> None:
+    def __init__(self, run_id: RunId, differs: str) -> None:
         self.run_id = run_id
         self.differs = differs
         super().__init__(
@@ -59,14 +64,14 @@ class RunAlreadyExists(LastwordError):
             " choose another id, or leave run_id out to get a fresh one"
         )
 
-    def __reduce__(self) -> tuple[type[RunAlreadyExists], tuple[object, str]]:
+    def __reduce__(self) -> tuple[type[RunAlreadyExists], tuple[RunId, str]]:
         return type(self), (self.run_id, self.differs)
 
 
 class RunAlreadyActive(LastwordError):
     """Another run with the same exclusive key is still active. Nothing was written."""
 
-    def __init__(self, run_id: object, exclusive: str, active_run_id: object) -> None:
+    def __init__(self, run_id: RunId, exclusive: str, active_run_id: RunId) -> None:
         self.run_id = run_id
         self.exclusive = exclusive
         self.active_run_id = active_run_id
@@ -75,28 +80,28 @@ class RunAlreadyActive(LastwordError):
             f" holds it; wait for its end, or `lastword cancel {active_run_id}`"
         )
 
-    def __reduce__(self) -> tuple[type[RunAlreadyActive], tuple[object, str, object]]:
+    def __reduce__(self) -> tuple[type[RunAlreadyActive], tuple[RunId, str, RunId]]:
         return type(self), (self.run_id, self.exclusive, self.active_run_id)
 
 
 class InvalidTransition(LastwordError):
     """The run's status does not allow what was asked. Nothing was written."""
 
-    def __init__(self, run_id: object, from_status: str, to_status: str, remedy: str) -> None:
+    def __init__(self, run_id: RunId, from_status: str, to_status: str, remedy: str) -> None:
         self.run_id = run_id
         self.from_status = from_status
         self.to_status = to_status
         self.remedy = remedy
         super().__init__(f"run {run_id}: cannot go from {from_status} to {to_status}; {remedy}")
 
-    def __reduce__(self) -> tuple[type[InvalidTransition], tuple[object, str, str, str]]:
+    def __reduce__(self) -> tuple[type[InvalidTransition], tuple[RunId, str, str, str]]:
         return type(self), (self.run_id, self.from_status, self.to_status, self.remedy)
 
 
 class VersionConflict(LastwordError):
     """Somebody else appended to the run first. Nothing was written."""
 
-    def __init__(self, run_id: object, expected: int, found: int | None = None) -> None:
+    def __init__(self, run_id: RunId, expected: int, found: int | None = None) -> None:
         self.run_id = run_id
         self.expected = expected
         self.found = found
@@ -105,7 +110,7 @@ class VersionConflict(LastwordError):
             f"run {run_id}: expected version {expected}, found {seen}; somebody else wrote first: read it again"
         )
 
-    def __reduce__(self) -> tuple[type[VersionConflict], tuple[object, int, int | None]]:
+    def __reduce__(self) -> tuple[type[VersionConflict], tuple[RunId, int, int | None]]:
         return type(self), (self.run_id, self.expected, self.found)
 
 

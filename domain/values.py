@@ -208,7 +208,7 @@ def json_of(value: object, what: str, limit: int = MAX_PAYLOAD_BYTES) -> JsonVal
     if type(value) is dict and not value:
         return {}
     try:
-        _check_shape(value)
+        _check_shape(cast("object", value))
         encoded = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(encoded.encode())
     except (TypeError, ValueError) as error:
@@ -246,7 +246,7 @@ def _encodable(text: str, what: str) -> None:
         ) from None
 
 
-class Owner(BaseModel):
+class Owner(BaseModel, frozen=True, extra="allow"):
     """The process that executes a run.
 
     A pid alone is not enough: it is reused. The start time tells two processes with one pid apart, the boot id
@@ -255,8 +255,6 @@ class Owner(BaseModel):
     >>> Owner(host="db1", pid=17, started_at=EPOCH).key
     'db1|17|0||'
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
     host: str
     """Host name."""

@@ -10,7 +10,7 @@ Nothing is read before an append for runs that this process knows. Commands on o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -125,6 +125,11 @@ class Journal:
         """The run as the store is last known to have held it; None when this process never saw it stored."""
         entry = self._runs.get(run_key(run_id))
         return None if entry is None else entry.view
+
+    def forget(self, run_ids: Iterable[RunId]) -> None:
+        """The store has these no longer, or has them changed behind this journal: read them again when they are asked for."""
+        for run_id in run_ids:
+            self._runs.forget(run_key(run_id))
 
     def unsent(self) -> list[RunId]:
         """The runs that have events which the store has not taken yet."""

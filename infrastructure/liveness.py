@@ -153,10 +153,10 @@ class Heartbeat:
 
     def quicken(self, interval: float) -> None:
         """Beat at least this often from now on; somebody's lease is short."""
+        if interval >= self._interval:
+            return
         with self._lock:
-            if interval >= self._interval:
-                return
-            self._interval = interval
+            self._interval = min(interval, self._interval)
             self._replace_sleeper()
 
     def hurry(self) -> None:

@@ -125,7 +125,9 @@ class EventMapper(Mapper[str]):
             int_id=1 if isinstance(run_id, int) else None,
         )
 
-    def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredRunEvent:
+    def to_stored_event(
+        self, domain_event: DomainEventProtocol[str] | RecordedEvent
+    ) -> StoredRunEvent:
         """A `RecordedEvent` as it is stored."""
         recorded = cast("RecordedEvent", domain_event)
         return StoredRunEvent(

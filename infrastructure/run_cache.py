@@ -70,7 +70,7 @@ class Turn:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
         with self._guard:
-            _, users = self._locks[self._key]
+            users = self._locks[self._key][1]
             if users == 1:
                 del self._locks[self._key]
             else:
@@ -111,6 +111,14 @@ class RunCache:
                 oldest, candidate = next(iter(self._busy.items()))
                 if not candidate.is_waiting:
                     del self._busy[oldest]
+
+    def forget(self, key: str) -> None:
+        """Drop what is known of a run, unless something of it waits to be sent."""
+        self._after_fork()
+        with self._guard:
+            for entries in (self._busy, self._idle):
+                if key in entries and not entries[key].is_waiting:
+                    del entries[key]
 
     def waiting(self) -> list[tuple[str, Entry]]:
         """The runs that have something unsent, oldest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..domain.errors import UnsupportedSchema
+from ..domain.errors import StoreUnavailable, UnsupportedSchema
 from ..projections.problems import Problem, ProblemKind
 from .spool import SUFFIX
 from .spool_files import taken_over
@@ -46,6 +46,34 @@ def leftovers(folder: Path | None) -> Iterator[Problem]:
             continue  # delivered this very moment
         except OSError as error:
             yield _problem(f"{path}: expected to read it, found {error}", "check its rights")
+
+
+def waiting_runs(folder: Path | None) -> set[str]:
+    """The keys of all runs that have events in the folder, of living processes and of ended ones.
+
+    Raises `StoreUnavailable` when a file cannot be read, and `UnsupportedSchema` when a newer release wrote it.
+    """
+    keys: set[str] = set()
+    try:
+        paths = sorted(folder.iterdir()) if folder is not None else []
+        for path in paths:
+            if path.suffix == SUFFIX:
+                keys |= _runs_in(path)
+    except FileNotFoundError:  # there is no folder
+        return keys
+    except OSError as error:
+        raise StoreUnavailable(
+            f"spool: expected to read which runs have events waiting there, found {error}; check its rights"
+        ) from error
+    return keys
+
+
+def _runs_in(path: Path) -> set[str]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:  # delivered this very moment
+        return set()
+    return {str(item.run_id) for item in parsed(data) if not isinstance(item, Torn)}
 
 
 def _abandoned(path: Path) -> Iterator[Problem]:

@@ -26,7 +26,6 @@ from ..projections.run_view import RunView
 from .alerts import Alerts, Failure
 from .backlog import Backlog
 from .clock import Clock, now_utc
-from .exchange.tracking import ImportingTracker
 from .handle import RunHandle
 from .holding import Holdings
 from .journal import Journal, Receipt
@@ -36,6 +35,7 @@ from .opening import open_store, spool_folder
 from .outages import OutageWatch
 from .outcomes import OutcomeCommand, cancelled, completed, failed, outcome_of
 from .reading import RunReader, Views
+from .retaining import RetainingTracker
 from .retrying import RetryPolicy
 from .scoped import arun_scope, run_scope, tracked
 from .spool import Spool, SpoolStatus
@@ -56,7 +56,7 @@ def new_event_id() -> str:
     return uuid_utils.uuid7().hex
 
 
-class RunTracker(ImportingTracker, RunReader):
+class RunTracker(RetainingTracker, RunReader):
     """Records what happens to runs, and answers questions about them.
 
     `url` is a path, ``sqlite:///path`` or ``sqlite:///:memory:``; None means ``$LASTWORD_URL``, else a file in the user's data

@@ -21,7 +21,9 @@ Pairs = Iterator[tuple[int, bytes]]
 def leaves_of(store: RunStore, after: int = 0) -> Iterator[Leaf]:
     """The leaf of every event behind a position, in order, also of those that were archived or erased. Streams."""
     rows = chain.from_iterable(store.log(after))
-    first = next(rows, None)  # with it the log stands still; what is read behind it can only know more
+    first = next(
+        rows, None
+    )  # with it the log stands still; what is read behind it can only know more
     if first is None:
         return
     yield from leaves(chain((first,), rows), _archived(store, after), erased_leaves(store, after))

@@ -34,15 +34,19 @@ if TYPE_CHECKING:
         RunCancelled,
         RunCompleted,
         RunCreated,
+        RunErased,
         RunEvent,
         RunFailed,
         RunLost,
         RunProgressed,
+        RunsArchived,
         RunStarted,
     )
     from lastword.domain.status import FlagReason, RunStatus
     from lastword.domain.values import ErrorInfo, Owner
     from lastword.infrastructure.alerts import Failure
+    from lastword.infrastructure.archiving import ArchiveReport
+    from lastword.infrastructure.erasing import EraseReport
     from lastword.infrastructure.handle import RunHandle, current_run
     from lastword.infrastructure.journal import Receipt
     from lastword.infrastructure.manager import RunContext, RunManager
@@ -52,20 +56,24 @@ if TYPE_CHECKING:
     from lastword.projections.completion import CompletionSignal
     from lastword.projections.flags import Flag
     from lastword.projections.history import StoreSnapshot
+    from lastword.projections.importing import ImportReport
     from lastword.projections.problems import Problem
     from lastword.projections.queries import Page
     from lastword.projections.run_view import RunView
     from lastword.projections.verifying import SealCheck, VerifyReport
 
 __all__ = [
+    "ArchiveReport",
     "CancellationRequested",
     "CancelledByRequest",
     "CompletionSignal",
+    "EraseReport",
     "ErrorInfo",
     "Evidence",
     "Failure",
     "Flag",
     "FlagReason",
+    "ImportReport",
     "InvalidInput",
     "InvalidTransition",
     "LastwordError",
@@ -81,6 +89,7 @@ __all__ = [
     "RunCompleted",
     "RunContext",
     "RunCreated",
+    "RunErased",
     "RunEvent",
     "RunFailed",
     "RunHandle",
@@ -93,6 +102,7 @@ __all__ = [
     "RunStatus",
     "RunTracker",
     "RunView",
+    "RunsArchived",
     "Seal",
     "SealCheck",
     "StoreCorrupt",
@@ -106,10 +116,12 @@ __all__ = [
 
 _HOMES = {
     "domain.errors": "CancelledByRequest InvalidInput InvalidTransition LastwordError RunAlreadyActive RunAlreadyExists RunNotFound StoreCorrupt StoreUnavailable UnsupportedSchema VersionConflict",
-    "domain.events": "CancellationRequested Evidence OutcomeContradicted RecordedEvent RunCancelled RunCompleted RunCreated RunEvent RunFailed RunLost RunProgressed RunStarted",
+    "domain.events": "CancellationRequested Evidence OutcomeContradicted RecordedEvent RunCancelled RunCompleted RunCreated RunErased RunEvent RunFailed RunLost RunProgressed RunStarted RunsArchived",
     "domain.status": "FlagReason RunStatus",
     "domain.values": "ErrorInfo Owner",
     "infrastructure.alerts": "Failure",
+    "infrastructure.archiving": "ArchiveReport",
+    "infrastructure.erasing": "EraseReport",
     "infrastructure.handle": "RunHandle current_run",
     "infrastructure.journal": "Receipt",
     "infrastructure.manager": "RunContext RunManager",
@@ -119,6 +131,7 @@ _HOMES = {
     "projections.completion": "CompletionSignal",
     "projections.flags": "Flag",
     "projections.history": "StoreSnapshot",
+    "projections.importing": "ImportReport",
     "projections.problems": "Problem",
     "projections.queries": "Page",
     "projections.run_view": "RunView",

@@ -95,12 +95,12 @@ class HistoryCheck:
         return None
 
     def _wrong(self, recorded: RecordedEvent, order: int) -> tuple[str, str] | None:
-        run, version = f"run {recorded.run_id}", recorded.version
+        run, version = recorded.run_id, recorded.version
         if self.last is None:
             if version != 1:
                 return "runversion", _gap(run, 1, version)
             if not isinstance(recorded.event, RunCreated):
-                what = f"expected RunCreated as the first event of {run}, found {recorded.type}"
+                what = f"expected RunCreated as the first event of run {run}, found {recorded.type}"
                 return "type", what
             return None
         before = self.last.recorded
@@ -108,13 +108,13 @@ class HistoryCheck:
             return "runversion", _gap(run, before.version + 1, version)
         if order < self._order:
             where = self.last.where
-            what = f"expected version {version} of {run} behind version {before.version}, which stands in {where}"
+            what = f"expected version {version} of run {run} behind version {before.version}, which stands in {where}"
             return "runversion", f"{what}, found it before; put the lines in order"
         if type(recorded.run_id) is not type(before.run_id):
             kinds = _kind(before.run_id), _kind(recorded.run_id)
             return (
                 "runidtype",
-                f"expected {kinds[0]!r} as in the first event of {run}, found {kinds[1]!r}",
+                f"expected {kinds[0]!r} as in the first event of run {run}, found {kinds[1]!r}",
             )
         return None
 
@@ -151,8 +151,8 @@ def _kind(run_id: RunId) -> str:
     return "int" if isinstance(run_id, int) else "str"
 
 
-def _gap(run: str, expected: int, found: int) -> str:
+def _gap(run: RunId, expected: int, found: int) -> str:
     return (
-        f"expected {expected} as the next version of {run}, found {found}: the events between are missing;"
+        f"expected {expected} as the next version of run {run}, found {found}: the events between are missing;"
         " export the whole run again"
     )

@@ -7,7 +7,7 @@ are named where they belong. No exception of a driver or of the eventsourcing li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -102,6 +102,20 @@ class Removed(NamedTuple):
     events: int
 
 
+class Rewrite(NamedTuple):
+    """Events of one run that take the place of others, and the event that records it."""
+
+    run_id: RunId
+    expected_version: int
+    """How many events the run has now."""
+    changed: tuple[RecordedEvent, ...]
+    """Each takes the place of the one with its version."""
+    record: NewEvent
+    """Goes behind them."""
+    correlation_id: str | None = None
+    """Of the record."""
+
+
 class RunStore(Protocol):
     """A place for events and views. Safe to use from many threads, processes, and after a fork."""
 
@@ -185,8 +199,11 @@ class RunStore(Protocol):
         """
         ...
 
-    def scan(self) -> Iterator[ScannedRun]:
-        """Every run with its events and its row, in one consistent snapshot; also rows without events."""
+    def scan(self) -> Generator[ScannedRun]:
+        """Every run with its events and its row, in one consistent snapshot; also rows without events.
+
+        The snapshot is held until the last run was given or the generator is closed.
+        """
         ...
 
     def inspect(self, now: datetime) -> list[Problem]:
@@ -210,10 +227,11 @@ class RunStore(Protocol):
 
     def log(
         self, after: int = 0, run_ids: Sequence[RunId] | None = None
-    ) -> Iterator[Sequence[StoredRow]]:
+    ) -> Generator[Sequence[StoredRow]]:
         """All events behind a position as they lie there, in order of position and in batches, in one consistent snapshot.
 
         Also what cannot be decoded. Text that is not UTF-8 comes with surrogate escapes. With `run_ids` those of these runs alone.
+        The snapshot is held until the last batch was given or the generator is closed.
         """
         ...
 
@@ -249,6 +267,19 @@ class RunStore(Protocol):
         A run that is gone, is active, or has not the version that is named, is passed over. `record` is called inside the transaction with
         all events that go, in order of position, and gives the event of the store that says so. Positions are never given out again.
         Raises `StoreCorrupt` for a run whose row is not what its events say; then nothing is removed.
+        """
+        ...
+
+    def rewrite(self, rewrite: Rewrite) -> RunView:
+        """Replace events of a run, put on record that it was done, and compute the run's row anew, in one transaction; the new row.
+
+        What was there is overwritten, not only let go. Raises `VersionConflict`.
+        """
+        ...
+
+    def compact(self, *, whole: bool) -> bool:
+        """Leave nothing of what was removed or overwritten in journals; with `whole` the store is written anew, so that nothing is left in
+        its unused parts either. False when somebody reads an earlier state, which keeps it.
         """
         ...
 

@@ -43,14 +43,19 @@ def lastword(
 
 @contextmanager
 def started(
-    store: Path | str, *arguments: str, **options: Any
+    store: Path | str,
+    *arguments: str,
+    stdin: int = subprocess.PIPE,
+    stdout: int = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The command in the background; it does not outlive the block."""
-    for stream in ("stdin", "stdout", "stderr"):
-        options.setdefault(stream, subprocess.PIPE)
-    command = [*LASTWORD, *arguments]
-    process: subprocess.Popen[bytes]
-    with subprocess.Popen(command, env=environment(store), **options) as process:
+    with subprocess.Popen(
+        [*LASTWORD, *arguments],
+        env=environment(store),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+    ) as process:
         try:
             yield process
         finally:

@@ -13,6 +13,7 @@ from lastword.domain.commands import (
     CompleteRun,
     CreateRun,
     DeclareLost,
+    EraseRun,
     FailRun,
     RecordProgress,
     RequestCancellation,
@@ -25,12 +26,15 @@ from lastword.domain.events import (
     RunCancelled,
     RunCompleted,
     RunCreated,
+    RunErased,
     RunEvent,
     RunFailed,
     RunLost,
     RunProgressed,
+    RunsArchived,
     RunStarted,
 )
+from lastword.domain.leaves import Leaves
 from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo, Owner
 from lastword.testing import OTHER_OWNER, OWNER
@@ -66,6 +70,10 @@ owners = st.builds(
 )
 errors = st.builds(ErrorInfo, type=names, message=texts, traceback=maybe_text)
 flags = st.sampled_from(FlagReason)
+
+leaves = st.dictionaries(st.integers(1, 99), st.binary(min_size=32, max_size=32)).map(
+    lambda found: Leaves.of(sorted(found.items()))
+)
 
 event_strategies: dict[type[RunEvent], st.SearchStrategy[Any]] = {
     RunCreated: st.builds(
@@ -116,8 +124,23 @@ event_strategies: dict[type[RunEvent], st.SearchStrategy[Any]] = {
     OutcomeContradicted: st.builds(
         OutcomeContradicted, claimed=st.sampled_from(RunStatus), detail=maybe_text
     ),
+    RunErased: st.builds(
+        RunErased, reason=maybe_text, actor=maybe_name, store_id=maybe_name, leaves=leaves
+    ),
 }
-"""One strategy for each event class."""
+"""One strategy for each class of events of a run."""
+
+store_event_strategies: dict[type[RunEvent], st.SearchStrategy[Any]] = {
+    RunsArchived: st.builds(
+        RunsArchived,
+        runs=st.integers(1, 9),
+        file=names,
+        fingerprint=st.text("0123456789abcdef", min_size=64, max_size=64),
+        actor=maybe_name,
+        leaves=leaves,
+    ),
+}
+"""One strategy for each class of events of the store."""
 
 events = st.one_of(list(event_strategies.values()))
 """Any event."""
@@ -145,6 +168,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(FailRun, error=errors),
     st.builds(CancelRun, reason=_reasons),
     st.builds(DeclareLost, flag=flags),
+    st.builds(EraseRun, reason=_reasons, leaves=leaves),
 )
 """Any command, from a small world, so that repeats and collisions are common."""
 

@@ -26,7 +26,7 @@ from ...domain.errors import (
     UnsupportedSchema,
     VersionConflict,
 )
-from . import asking, auditing, exchanging, keeping, lineage, running, watching
+from . import asking, auditing, exchanging, keeping, lineage, retaining, running, watching
 from .output import ReaderGone, note, one_line
 from .session import LogFormat, Session, debugging
 
@@ -47,6 +47,7 @@ asking.add_to(app)
 watching.add_to(app)
 keeping.add_to(app)
 auditing.add_to(app)
+retaining.add_to(app)
 exchanging.add_to(app)
 lineage.add_to(app)
 

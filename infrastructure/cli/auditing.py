@@ -95,6 +95,8 @@ def verify(
         if report.omitted:
             remark(f"{report.omitted:,} more are not shown")
         seen = f"{counted(report.runs, 'run')} with {counted(report.events, 'event')}"
+        if report.archived:
+            seen += f" ({report.archived:,} more are archived)"
         if report.seal is not None and report.seal.ok:
             seen += f", and the log is as it was sealed: {_covered(report.seal)}"
         write(f"ok: {seen}\n" if report.ok else f"{counted(found, 'problem')} in {seen}\n")

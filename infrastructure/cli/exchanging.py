@@ -135,7 +135,8 @@ def _to_stdout(lines: Iterable[bytes]) -> int:
     out = sys.stdout.buffer
     try:
         pending = bytearray()
-        for written, line in enumerate(lines, start=1):
+        for line in lines:
+            written += 1
             pending += line
             if len(pending) >= _AT_ONCE:
                 out.write(pending)

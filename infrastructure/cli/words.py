@@ -11,6 +11,7 @@ from ...domain.events import (
     RunCancelled,
     RunCompleted,
     RunCreated,
+    RunErased,
     RunFailed,
     RunLost,
     RunProgressed,
@@ -108,7 +109,7 @@ def event(recorded: RecordedEvent) -> str:
             text = f"{fact.flag}: {fact.evidence.detail}"
         case RunCompleted():
             text = fact.note or ("" if fact.result is None else f"result {fact.result}")
-        case RunCancelled() | CancellationRequested():
+        case RunCancelled() | CancellationRequested() | RunErased():
             text = fact.reason or ""
         case OutcomeContradicted():
             text = f"claimed {fact.claimed}" + (f": {fact.detail}" if fact.detail else "")

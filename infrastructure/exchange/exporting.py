@@ -83,7 +83,7 @@ def exported(
     """The events themselves. See `export_lines`."""
     wanted = None if run_ids is None else _found(store, run_ids)
     last = store.last_position() if progress is not None else 0
-    with closing(store.log(run_ids=wanted)) as batches:  # pyright: ignore[reportArgumentType]  # a generator, which has a `close`
+    with closing(store.log(run_ids=wanted)) as batches:
         for batch in batches:
             for row in batch:
                 if row[_RUN]:
@@ -123,8 +123,9 @@ def write_export(path: Path, lines: Iterable[bytes]) -> int:
     if path.exists() and not path.is_file():  # a pipe or a device is written as it is
         try:
             with path.open("wb") as file:
-                for written, line in enumerate(lines, start=1):
+                for line in lines:
                     file.write(line)
+                    written += 1
         except OSError as error:
             raise _unwritable(path, error) from error
         return written
@@ -136,8 +137,9 @@ def write_export(path: Path, lines: Iterable[bytes]) -> int:
         raise _unwritable(path, error) from error
     try:
         with open(handle, "wb", buffering=1 << 20) as file:  # noqa: PTH123  # a descriptor
-            for written, line in enumerate(lines, start=1):
+            for line in lines:
                 file.write(line)
+                written += 1
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101  # a text

@@ -108,7 +108,7 @@ def _adapter() -> TypeAdapter[Any]:
     union: Any = lines[0]
     for line in lines[1:]:
         union |= line
-    return TypeAdapter(Annotated[union, Field(discriminator="type")])
+    return TypeAdapter(Annotated[union, Field(discriminator="type")])  # pyright: ignore[reportArgumentType, reportInvalidTypeForm]  # the types are made above
 
 
 def _quickly(text: bytes) -> RecordedEvent | None:

@@ -46,7 +46,6 @@ _KEPT: dict[type[RunEvent], dict[str, Any]] = {
         },
     },
     OutcomeContradicted: {"claimed": None},
-    RunErased: {"store_id": None, "leaves": {"positions": None, "digests": None}},
     RunErased: {"store_id": None},
 }
 """What stays of each event; a dict means that the field has parts. What is not named here, also what a newer release added, goes."""

@@ -172,12 +172,12 @@ class _Staged:
         run, key = _Run(), ""
         self._raw.execute("BEGIN")
         with contextlib.closing(self._raw.execute(_BY_RUN)) as rows:
-            for *columns, where in rows:
-                if columns[1] != key:
+            for row in rows:
+                if row[1] != key:
                     self._put_row(run)
-                    run, key = _Run(), columns[1]
-                order: int = columns[0]
-                placed = Placed(where, recorded_event(columns))
+                    run, key = _Run(), row[1]
+                order: int = row[0]
+                placed = Placed(row[-1], recorded_event(row[:-1]))
                 if run.repeated(placed):
                     refusal = run.other(placed)
                     self._raw.execute("INSERT INTO staging.repeats VALUES (?)", (order,))
@@ -266,6 +266,8 @@ class _Staged:
         except (OverflowError, sqlite3.IntegrityError) as error:
             what = f"expected facts of run {view.run_id} that the store can hold, found one that it cannot: {error}"
             raise Refusal(run.where, "data", what).error from error
+        if not view.tags:
+            return
         created_at = to_micros(view.created_at)
         tags = [(key, value, created_at, run.number) for key, value in view.tags.items()]
         self._raw.executemany("INSERT INTO staging.tags VALUES (?, ?, ?, ?)", tags)

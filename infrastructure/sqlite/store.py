@@ -19,6 +19,7 @@ from ...projections.ports import (
     NewEvent,
     Past,
     Removed,
+    Rewrite,
     ScannedRun,
     StoredRow,
 )
@@ -28,7 +29,7 @@ from ...projections.run_view import RunView
 from ..clock import now_utc
 from ..logs import get_logger
 from ..mapper import EventMapper, recorded_event
-from . import archiving, queries
+from . import archiving, erasing, queries
 from .datastore import ThreadDatastore
 from .faults import translated
 from .importing import import_runs
@@ -268,13 +269,13 @@ class SQLiteStore:
         """See `RunStore.rebuild`. Raises `StoreUnavailable` while another rebuild is at work."""
         return Rebuild(self._datastore).run(progress)
 
-    def scan(self) -> Iterator[ScannedRun]:
+    def scan(self) -> Generator[ScannedRun]:
         """See `RunStore.scan`."""
         return self._each(scan(self._datastore))
 
     def log(
         self, after: int = 0, run_ids: Sequence[RunId] | None = None
-    ) -> Iterator[Sequence[StoredRow]]:
+    ) -> Generator[Sequence[StoredRow]]:
         """See `RunStore.log`."""
         return self._each(read_log(self._datastore, after, run_ids))
 
@@ -285,7 +286,7 @@ class SQLiteStore:
         """See `RunStore.import_runs`."""
         return import_runs(self._datastore, events, self._clock, progress)
 
-    def _each(self, found: Generator[T]) -> Iterator[T]:
+    def _each(self, found: Generator[T]) -> Generator[T]:
         try:
             while (item := self._next(found)) is not None:
                 yield item
@@ -339,6 +340,16 @@ class SQLiteStore:
     ) -> Removed:
         """See `RunStore.remove_runs`."""
         return archiving.remove_runs(self._datastore, runs, record, self._clock())
+
+    @translated
+    def rewrite(self, rewrite: Rewrite) -> RunView:
+        """See `RunStore.rewrite`."""
+        return erasing.rewrite(self._datastore, rewrite, self._clock())
+
+    @translated
+    def compact(self, *, whole: bool) -> bool:
+        """See `RunStore.compact`. Writing a large file anew keeps other writers waiting."""
+        return erasing.compact(self._datastore, whole=whole)
 
     def close(self) -> None:
         """See `RunStore.close`."""

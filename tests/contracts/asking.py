@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.appending import CREATED, SHARED, STARTED
-from contracts.kit import LONG, Writer
+from contracts.kit import LONG, Writer, seen
 from lastword.domain.errors import InvalidInput
 from lastword.domain.events import (
     TERMINAL_TOPICS,
@@ -183,7 +183,7 @@ class Asking:
         assert store.counts() == expected
         store.rebuild()
         assert store.counts() == expected
-        Writer(store, views={"0": store.view(0)}).add(0, RunCancelled())
+        Writer(store, views={"0": seen(store.view(0))}).add(0, RunCancelled())
         expected[RunStatus.PENDING] -= 1
         expected[RunStatus.CANCELLED] += 1
         assert store.counts() == expected

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from contracts.keeping import Behind
-from contracts.kit import LONG, MovingClock, Writer
+from contracts.kit import LONG, MovingClock, Writer, seen
 from lastword.domain.errors import InvalidInput, StoreCorrupt
 from lastword.domain.events import (
     RecordedEvent,
@@ -143,7 +143,11 @@ class Importing:
     def test_an_empty_store_becomes_the_other_one(self, store: RunStore, clock: MovingClock):
         """Also what the other store knew when, and which positions follow each other."""
         clock.advance(3600)
-        others = [*history(CREATED, STARTED), *history(*LIFE, run_id=7, first=3), *history(*LIFE)[2:]]
+        others = [
+            *history(CREATED, STARTED),
+            *history(*LIFE, run_id=7, first=3),
+            *history(*LIFE)[2:],
+        ]
         others[-1] = altered(others[-1], event_id="e" * 32)
         report = store.import_runs(placed(*others))
         assert ImportReport(events=6, runs=2, added=6, new_runs=2) == report
@@ -196,7 +200,7 @@ class Importing:
         report = store.import_runs(placed(*HISTORY))
         assert ImportReport(events=3, runs=1, added=2, extended_runs=1) == report
         assert ImportReport(events=2, runs=1) == store.import_runs(placed(*HISTORY[:2]))
-        view = store.view("a")
+        view = seen(store.view("a"))
         assert fold_view(store.read_run("a")) == view
         assert RunStatus.COMPLETED is view.status
         assert ["a"] == [found.run_id for found in store.query(RunQuery(tags={"team": "data"}))]
@@ -206,14 +210,20 @@ class Importing:
         """As if it had begun here."""
         store.import_runs(placed(*HISTORY[:2]))
         writer = Writer(store)
-        writer.views["a"] = store.view("a")
+        writer.views["a"] = seen(store.view("a"))
         assert 3 == writer.add("a", COMPLETED).view.version
         assert sound(store)
 
     def test_rules_are_not_applied(self, store: RunStore):
         """A history that today's rules would not allow happened all the same."""
         odd = history(
-            CREATED, COMPLETED, STARTED, RunProgressed(current=float("inf")), CREATED, OTHER_ERROR, COMPLETED
+            CREATED,
+            COMPLETED,
+            STARTED,
+            RunProgressed(current=float("inf")),
+            CREATED,
+            OTHER_ERROR,
+            COMPLETED,
         )
         store.import_runs(placed(*odd))
         assert content(odd) == content(store.read_run("a"))
@@ -251,7 +261,8 @@ class Importing:
         before = held(store)
         other = [altered(CREATION, **change), *HISTORY[1:]]
         with pytest.raises(
-            InvalidInput, match=f"line 1, field {field}: expected version 1 of run a as the store has it"
+            InvalidInput,
+            match=f"line 1, field {field}: expected version 1 of run a as the store has it",
         ):
             store.import_runs(placed(*other))
         assert before == held(store)
@@ -275,7 +286,9 @@ class Importing:
             match=r"line 1, field data.exclusive: .* 'k', found that run mine holds it; wait .* leave run a out",
         ):
             store.import_runs(placed(*wanting))
-        ended = history(RunCreated(name="n", exclusive="k"), STARTED, COMPLETED, run_id="b", first=9)
+        ended = history(
+            RunCreated(name="n", exclusive="k"), STARTED, COMPLETED, run_id="b", first=9
+        )
         assert 1 == store.import_runs(placed(*ended)).new_runs
         writer.add("mine", COMPLETED)
         assert 1 == store.import_runs(placed(*wanting)).new_runs
@@ -304,7 +317,7 @@ class Importing:
             yield from placed(*HISTORY)
             raise InvalidInput("line 4: broken")
 
-        with pytest.raises(InvalidInput, match="^line 4: broken$"):
+        with pytest.raises(InvalidInput, match=r"^line 4: broken$"):
             store.import_runs(lines())
         assert [] == held(store)
         assert 3 == store.import_runs(placed(*HISTORY)).added
@@ -344,7 +357,9 @@ class Importing:
     def test_the_log_of_some_runs(self, store: RunStore):
         """Their events in order of position, each run once; one that is not there has none."""
         b = history(*LIFE, run_id=7, first=20)
-        store.import_runs(placed(CREATION, b[0], *HISTORY[1:], *b[1:], *history(CREATED, run_id="c", first=40)))
+        store.import_runs(
+            placed(CREATION, b[0], *HISTORY[1:], *b[1:], *history(CREATED, run_id="c", first=40))
+        )
 
         def log(*run_ids: RunId) -> list[int]:
             return [row[0] for batch in store.log(run_ids=run_ids) for row in batch]

@@ -95,6 +95,12 @@ class Writer:
         return self.add(run_id, creation, RunStarted(owner=owner))
 
 
+def seen(view: RunView | None) -> RunView:
+    """The view of a run that has to be there."""
+    assert view is not None
+    return view
+
+
 def at_once(count: int, work: Callable[[int], T]) -> list[T]:
     """What `count` threads return that all begin at the same moment. Raises what one of them raised."""
     barrier = Barrier(count, timeout=LONG)

@@ -13,10 +13,11 @@ from contracts.asking import Asking
 from contracts.importing import Importing
 from contracts.keeping import Keeping
 from contracts.kit import MovingClock
+from contracts.removing import Removing
 from contracts.traveling import Traveling
 
 
-class StoreContract(Appending, Asking, Importing, Keeping, Traveling):
+class StoreContract(Appending, Asking, Importing, Keeping, Removing, Traveling):
     """All of it."""
 
     @pytest.fixture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -68,7 +69,7 @@ class AggregateEvents(OpaqueEvents):
         insert = self.recorder.insert_events
 
         class WithoutPositions(RunRecorder):
-            def insert_events(self, stored_events: list[StoredEvent], **kwargs: object) -> None:
+            def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> None:
                 insert(stored_events, **kwargs)
 
         return WithoutPositions(self.recorder.datastore, now_utc)

@@ -189,7 +189,7 @@ class Traveling:
         Writer(store).start("b")
         assert [len(first), *map(len, log)] == [2]
 
-    def test_a_store_keeps_its_id(self, store: RunStore):
+    def test_a_rebuild_keeps_the_id_of_the_store(self, store: RunStore):
         """It is a UUID and stays over a rebuild."""
         before = store.store_id()
         assert len(before) == 36

@@ -15,6 +15,7 @@ from lastword.domain import events
 from lastword.domain.events import (
     BY_TOPIC,
     EVENT_TYPES,
+    STORE_EVENT_TYPES,
     TERMINAL_EVENTS,
     TERMINAL_TOPICS,
     CancellationRequested,
@@ -24,17 +25,19 @@ from lastword.domain.events import (
     RunCancelled,
     RunCompleted,
     RunCreated,
+    RunErased,
     RunEvent,
     RunFailed,
     RunLost,
     RunProgressed,
+    RunsArchived,
     RunStarted,
 )
 from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo
 from lastword.domain.versioning import UPCASTS
 from lastword.testing import OWNER, START, recorded
-from strategies import event_strategies, payloads, texts
+from strategies import event_strategies, payloads, store_event_strategies, texts
 
 SCHEMAS = Path(__file__).parent.parent / "histories" / "schemas"
 
@@ -48,6 +51,8 @@ TOPICS = {
     RunCancelled: "RunCancelled",
     RunLost: "RunLost",
     OutcomeContradicted: "OutcomeContradicted",
+    RunErased: "RunErased",
+    RunsArchived: "RunsArchived",
 }
 """What stores hold. A class may move or change its name; the text on the right stays for ever."""
 
@@ -61,9 +66,12 @@ LEADS_TO = {
     RunCancelled: "cancelled",
     RunLost: "failed",
     OutcomeContradicted: None,
+    RunErased: None,
 }
 
-KINDS = pytest.mark.parametrize("kind", EVENT_TYPES, ids=lambda kind: kind.__name__)
+ALL_TYPES = (*EVENT_TYPES, *STORE_EVENT_TYPES)
+STRATEGIES = event_strategies | store_event_strategies
+KINDS = pytest.mark.parametrize("kind", ALL_TYPES, ids=lambda kind: kind.__name__)
 
 
 def shape_of(kind: type[RunEvent]) -> Any:
@@ -105,7 +113,7 @@ def on_record(kind: type[RunEvent]) -> Any:
 
 def test_stored_names_never_change():
     """A rename would orphan every stored event of that name."""
-    assert {kind: kind.TOPIC for kind in EVENT_TYPES} == TOPICS
+    assert {kind: kind.TOPIC for kind in ALL_TYPES} == TOPICS
     assert {name: kind for kind, name in TOPICS.items()} == BY_TOPIC
 
 
@@ -116,8 +124,8 @@ def test_the_catalogue_is_complete():
         for value in vars(events).values()
         if isinstance(value, type) and issubclass(value, RunEvent) and value is not RunEvent
     }
-    assert defined == set(EVENT_TYPES)
-    assert len(EVENT_TYPES) == len(defined)
+    assert defined == set(ALL_TYPES)
+    assert len(ALL_TYPES) == len(defined)
 
 
 def test_statuses_that_events_lead_to():
@@ -180,7 +188,7 @@ def test_no_file_is_left_over():
 @given(data=st.data())
 def test_an_event_survives_json(kind: type[RunEvent], data: st.DataObject):
     """What a store wrote, it reads."""
-    event = data.draw(event_strategies[kind])
+    event = data.draw(STRATEGIES[kind])
     assert event == kind.model_validate_json(event.model_dump_json())
     assert event == kind.model_validate(json.loads(json.dumps(event.model_dump(mode="json"))))
 
@@ -189,7 +197,7 @@ def test_an_event_survives_json(kind: type[RunEvent], data: st.DataObject):
 @given(data=st.data())
 def test_facts_of_a_newer_release_survive_json(kind: type[RunEvent], data: st.DataObject):
     """Unknown fields are kept through reading and writing."""
-    event = data.draw(event_strategies[kind])
+    event = data.draw(STRATEGIES[kind])
     unknown = data.draw(
         st.dictionaries(texts.map("new_{}".format), payloads, min_size=1, max_size=3)
     )

@@ -7,7 +7,7 @@ import copy
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lastword.domain.commands import Command, RecordProgress
+from lastword.domain.commands import Command, EraseRun, RecordProgress
 from lastword.domain.errors import InvalidTransition, LastwordError, RunAlreadyExists, RunNotFound
 from lastword.domain.events import (
     OutcomeContradicted,
@@ -47,8 +47,16 @@ def test_asking_twice_is_asking_once(life: list[Command]):
     history: list[RunEvent] = []
     for command in life:
         history += attempt(command, fold(1, history)) or ()
+        if isinstance(command, EraseRun):  # what is left to erase is looked up each time
+            command = EraseRun(reason=command.reason)  # noqa: PLW2901  # then it is nothing
         if not isinstance(command, RecordProgress):
             assert not attempt(command, fold(1, history))
+
+
+def test_erasing_what_is_erased_changes_nothing():
+    """There are no events left to change; a repeat is harmless."""
+    history = fold(1, [RunCreated(name="import"), RunCancelled()])
+    assert () == decide(EraseRun(reason="again"), history)
 
 
 @given(lives)

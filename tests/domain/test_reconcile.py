@@ -15,6 +15,7 @@ from lastword.domain.events import (
     RunCancelled,
     RunCompleted,
     RunCreated,
+    RunErased,
     RunEvent,
     RunFailed,
     RunLost,
@@ -34,6 +35,7 @@ FAILED = RunFailed(error=ErrorInfo(type="ValueError", message="no rows"))
 CANCELLED = RunCancelled(reason="user")
 LOST = RunLost(flag=FlagReason.SILENT)
 CONTRADICTED = OutcomeContradicted(claimed=RunStatus.CANCELLED, detail="user")
+ERASED = RunErased(reason="a letter")
 
 CLAIMS_COMPLETED = OutcomeContradicted(claimed=RunStatus.COMPLETED, detail="a note")
 CLAIMS_FAILED = OutcomeContradicted(claimed=RunStatus.FAILED, detail="ValueError: no rows")
@@ -90,6 +92,7 @@ TABLE = [
         ("completed", "failed", "lost"),
         {},
     ),
+    Row(ERASED, "an erasure is done in the store and never delivered", (), {}),
 ]
 
 

@@ -14,6 +14,7 @@ from lastword.domain.commands import (
     CompleteRun,
     CreateRun,
     DeclareLost,
+    EraseRun,
     FailRun,
     RecordProgress,
     RequestCancellation,
@@ -28,12 +29,14 @@ from lastword.domain.events import (
     RunCancelled,
     RunCompleted,
     RunCreated,
+    RunErased,
     RunEvent,
     RunFailed,
     RunLost,
     RunProgressed,
     RunStarted,
 )
+from lastword.domain.leaves import Leaves
 from lastword.domain.run import decide, fold
 from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo
@@ -65,12 +68,17 @@ FAIL = FailRun(error=ERROR, exit_code=3, signal="SIGTERM", note="a note")
 CANCEL = CancelRun(reason="deploy", actor="ann")
 DECLARE = DeclareLost(flag=FlagReason.OVERDUE, evidence=Evidence(detail="late"))
 
+LEAVES = Leaves.of([(1, bytes(32))])
+ERASE = EraseRun(reason="a letter", actor="ann", store_id="id", leaves=LEAVES)
+
 PROGRESSED = RunProgressed(current=3, total=10, step="extract", message="halfway")
 REQUESTED = CancellationRequested(reason="deploy", actor="ann")
 COMPLETES = RunCompleted(result={"rows": 1}, note="a note")
 FAILS = RunFailed(error=ERROR, exit_code=3, signal="SIGTERM", note="a note")
 CANCELS = RunCancelled(reason="deploy", actor="ann")
 LOSES = RunLost(flag=FlagReason.OVERDUE, evidence=Evidence(detail="late"))
+
+ERASES = RunErased(reason="a letter", actor="ann", store_id="id", leaves=LEAVES)
 
 CLAIMS_COMPLETED = OutcomeContradicted(claimed=RunStatus.COMPLETED, detail="a note")
 CLAIMS_FAILED = OutcomeContradicted(claimed=RunStatus.FAILED, detail="ValueError: no rows")
@@ -94,6 +102,9 @@ def refused(was: str, to: str, remedy: str) -> Expectation:
 
 nothing = gives()
 
+_ACTIVE = "only a finished run can be erased: wait for its last word, or cancel it"
+_PENDING_STAYS = refused("pending", "erased", _ACTIVE)
+_RUNNING_STAYS = refused("running", "erased", _ACTIVE)
 _ONCE = "a run is started once: create a new run for another try"
 _SAID = "it has had its last word"
 _PROGRESS = r"running \(progress\)"
@@ -116,6 +127,7 @@ TABLE = [
     Row("none", FAIL, "a run that is not there cannot fail", not_found),
     Row("none", CANCEL, "a run that is not there cannot be cancelled", not_found),
     Row("none", DECLARE, "a run that is not there cannot be lost", not_found),
+    Row("none", ERASE, "a run that is not there cannot be erased", not_found),
     Row("pending", CREATE, "creating it again is harmless", nothing),
     Row("pending", START, "an owner begins the work", gives(STARTED)),
     Row(
@@ -140,6 +152,7 @@ TABLE = [
     Row("pending", FAIL, "work that could not begin has failed", gives(FAILS)),
     Row("pending", CANCEL, "work that has not begun can be cancelled", gives(CANCELS)),
     Row("pending", DECLARE, "a run that never started can be given up", gives(LOSES)),
+    Row("pending", ERASE, "a run that may still begin is not erased", _PENDING_STAYS),
     Row("running", CREATE, "creating it again is harmless while it runs", nothing),
     Row("running", START, "the same owner starting it again is harmless", nothing),
     Row("running", PROGRESS, "the work gets further", gives(PROGRESSED)),
@@ -148,6 +161,7 @@ TABLE = [
     Row("running", FAIL, "the work fails", gives(FAILS)),
     Row("running", CANCEL, "the work stops because somebody asked", gives(CANCELS)),
     Row("running", DECLARE, "a silent run is given up", gives(LOSES)),
+    Row("running", ERASE, "a run that still writes is not erased", _RUNNING_STAYS),
     Row("asked to stop", CREATE, "creating it again is harmless after a request", nothing),
     Row("asked to stop", START, "its owner starting it again is harmless after a request", nothing),
     Row("asked to stop", PROGRESS, "work that did not notice yet gets further", gives(PROGRESSED)),
@@ -156,6 +170,7 @@ TABLE = [
     Row("asked to stop", FAIL, "work that fails before it notices has failed", gives(FAILS)),
     Row("asked to stop", CANCEL, "the work noticed and stopped", gives(CANCELS)),
     Row("asked to stop", DECLARE, "a run that never answered is given up", gives(LOSES)),
+    Row("asked to stop", ERASE, "a run that is about to stop is not erased", _RUNNING_STAYS),
     Row("completed", CREATE, "creating a completed run again is harmless", nothing),
     Row(
         "completed",
@@ -174,6 +189,7 @@ TABLE = [
     Row("completed", FAIL, "a failure after success is kept as evidence", gives(CLAIMS_FAILED)),
     Row("completed", CANCEL, "a cancellation after success is evidence", gives(CLAIMS_CANCELLED)),
     Row("completed", DECLARE, "a completed run is never lost", nothing),
+    Row("completed", ERASE, "a completed run can be erased", gives(ERASES)),
     Row("failed", CREATE, "creating a failed run again is harmless", nothing),
     Row("failed", START, "a failed run does not start again", refused("failed", "running", _ONCE)),
     Row("failed", PROGRESS, "a failed run gets no further", refused("failed", _PROGRESS, _SAID)),
@@ -182,6 +198,7 @@ TABLE = [
     Row("failed", FAIL, "failing twice is harmless", nothing),
     Row("failed", CANCEL, "a cancellation after failure is evidence", gives(CLAIMS_CANCELLED)),
     Row("failed", DECLARE, "a failed run is never lost", nothing),
+    Row("failed", ERASE, "a failed run can be erased", gives(ERASES)),
     Row("cancelled", CREATE, "creating a cancelled run again is harmless", nothing),
     Row(
         "cancelled",
@@ -200,6 +217,7 @@ TABLE = [
     Row("cancelled", FAIL, "a failure after cancellation is evidence", gives(CLAIMS_FAILED)),
     Row("cancelled", CANCEL, "cancelling twice is harmless", nothing),
     Row("cancelled", DECLARE, "a cancelled run is never lost", nothing),
+    Row("cancelled", ERASE, "a cancelled run can be erased", gives(ERASES)),
     Row("lost", CREATE, "creating a lost run again is harmless", nothing),
     Row("lost", START, "a lost run does not start again", refused(_WAS_LOST, "running", _ONCE)),
     Row("lost", PROGRESS, "progress cannot undo a verdict", refused(_WAS_LOST, _PROGRESS, _SAID)),
@@ -208,6 +226,7 @@ TABLE = [
     Row("lost", FAIL, "a real failure replaces the verdict", gives(FAILS)),
     Row("lost", CANCEL, "a real cancellation replaces the verdict", gives(CANCELS)),
     Row("lost", DECLARE, "a verdict is given once", nothing),
+    Row("lost", ERASE, "a lost run can be erased", gives(ERASES)),
 ]
 
 

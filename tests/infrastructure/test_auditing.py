@@ -229,7 +229,8 @@ def test_events_of_the_store_belong_to_no_run(path: Path, tracker: RunTracker) -
     tracker.close()
     alter(
         path,
-        "INSERT INTO events SELECT 5, '', 1, 'RunsArchived', '{}', randomblob(16), occurred_at, recorded_at,"
+        """INSERT INTO events SELECT 5, '', 1, 'RunsArchived', '{"runs":0,"file":"a","fingerprint":"","leaves":{}}',"""
+        " randomblob(16), occurred_at, recorded_at,"
         " NULL, NULL, NULL FROM events WHERE position = 4",
     )
     with RunTracker(path) as tracker:

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import stat
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudevents.core.formats.json import JSONFormat
-from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lastword import InvalidInput, RunNotFound, RunTracker, StoreCorrupt, UnsupportedSchema
+from exchanging import LIFE, OTHER, SOURCE, changed, plain
+from lastword import InvalidInput, RunTracker, UnsupportedSchema
 from lastword.domain.events import EVENT_TYPES, RecordedEvent, RunCreated
-from lastword.infrastructure.exchange import importing
-from lastword.infrastructure.exchange.exporting import write_export
+from lastword.infrastructure.exchange import importing, lines
+from lastword.infrastructure.exchange.cloudevents import from_cloudevent
 from lastword.infrastructure.exchange.lines import line_of
 from lastword.projections.importing import ImportReport
 from lastword.projections.run_view import fold_view
@@ -29,7 +25,6 @@ from lastword.testing import START, STEP
 from strategies import event_strategies, maybe_name, moments, run_ids
 
 MEMORY = "sqlite:///:memory:"
-SOURCE = "urn:uuid:0192f5a0-5f9e-7c31-8f4e-2f1f6f0f7a10"
 LATE = datetime(2300, 1, 1, tzinfo=UTC)
 """After everything that the strategies make."""
 PATIENCE = 20.0
@@ -140,47 +135,6 @@ def test_an_imported_run_goes_on_in_a_tracker_that_knew_it(tmp_path: Path) -> No
 # -- what does not fit
 
 
-def plain(*topics: str, run_id: str = "a", first: int = 1) -> list[bytes]:
-    """Lines of one run with these events."""
-    bodies: dict[str, Any] = {
-        "RunCreated": {"name": "import"},
-        "RunStarted": {
-            "owner": {"host": "h", "pid": 1, "started_at": "2025-12-31T23:00:00Z"},
-        },
-        "RunCompleted": {"result": 1},
-    }
-    made = [
-        {
-            "specversion": "1.0",
-            "id": f"{first + number:032x}",
-            "source": SOURCE,
-            "type": f"lastword.{topic}",
-            "subject": run_id,
-            "time": "2026-01-01T00:00:00Z",
-            "datacontenttype": "application/json",
-            "runidtype": "str",
-            "runversion": number + 1,
-            "position": first + number,
-            "recordedat": "2026-01-01T00:00:01Z",
-            "schemaversion": 1,
-            "data": bodies[topic],
-        }
-        for number, topic in enumerate(topics)
-    ]
-    return [json.dumps(line).encode() + b"\n" for line in made]
-
-
-LIFE = plain("RunCreated", "RunStarted", "RunCompleted")
-OTHER = plain("RunCreated", run_id="b", first=20)
-
-
-def changed(line: bytes, **fields: Any) -> bytes:
-    """The line with other attributes; None takes one out."""
-    data = json.loads(line) | fields
-    kept = {name: value for name, value in data.items() if value is not None}
-    return json.dumps(kept).encode() + b"\n"
-
-
 BAD: dict[str, tuple[list[bytes], str]] = {
     "empty": ([], "expected at least one event, found none: the file is empty"),
     "blank": ([b"\n", b"  \n"], "expected at least one event, found none"),
@@ -192,7 +146,7 @@ BAD: dict[str, tuple[list[bytes], str]] = {
     "not JSON": ([*LIFE, b"started\n"], "line 4: expected JSON, found 'started'"),
     "not an object": ([*LIFE, b"[1, 2]\n"], "line 4: expected a JSON object, found list"),
     "not UTF-8": ([LIFE[0], b'{"id": "\xff"}\n'], "line 2: expected JSON"),
-    "UTF-16": (["{}\n".encode("utf-16")], "line 1: expected JSON"),
+    "UTF-16": ("{}\n{}\n".encode("utf-16").splitlines(keepends=True), "line 1: expected JSON"),
     "a binary file": ([b"SQLite format 3\x00\x10\x00\n"], "line 1: expected JSON"),
     "half a character": ([*LIFE[:2], changed(LIFE[2], actor="\ud800")], "line 3: expected JSON"),
     "nested too deep": ([b'{"data":' * 3000 + b"1" + b"}" * 3000 + b"\n"], "line 1: expected JSON"),
@@ -252,7 +206,11 @@ def refused(
     before = held(tracker), tracker.counts(), tracker.store.last_position()
     file = folder / "a.jsonl"
     file.write_bytes(b"".join(lines))
-    for source, name in ((lines, "import"), (io.BytesIO(b"".join(lines)), "import"), (file, "a.jsonl")):
+    for source, name in (
+        (lines, "import"),
+        (io.BytesIO(b"".join(lines)), "import"),
+        (file, "a.jsonl"),
+    ):
         with pytest.raises(kind, match=f"^{name}[:,] .*{message}"):
             tracker.import_events(source)
     assert before == (held(tracker), tracker.counts(), tracker.store.last_position())
@@ -278,7 +236,10 @@ def test_every_cut_is_safe(tracker: RunTracker) -> None:
     """Wherever a file ends: it is refused, or what is there is a whole beginning that a later import extends."""
     whole = b"".join(LIFE)
     ends = {len(b"".join(LIFE[:number])) for number in (1, 2, 3)}
-    for end in range(1, len(whole)):
+    near = {end + more for end in ends for more in range(-3, 4)}
+    for end in sorted({*near, *range(1, len(whole), 97)} - {0, len(whole)}):
+        if end > len(whole):
+            continue
         lines = io.BytesIO(whole[:end])
         if end in ends or end + 1 in ends:
             tracker.import_events(lines)
@@ -306,20 +267,22 @@ def test_a_huge_line_is_refused_unread(
 
     lines = [LIFE[0], b'{"id":"' + b"x" * 5000 + b'"}\n']
     source = Watched(b"".join(lines)) if as_file else lines
-    with pytest.raises(InvalidInput, match="import, line 2: expected at most 1,000 bytes, found a longer"):
+    with pytest.raises(
+        InvalidInput, match="import, line 2: expected at most 1,000 bytes, found a longer"
+    ):
         tracker.import_events(source)
     assert [1001, 1001] == asked if as_file else not asked
     assert 1 == tracker.store.last_position()
 
 
-@pytest.mark.parametrize(
-    ("path", "why"), [("nowhere.jsonl", "No such file"), (".", "directory")]
-)
+@pytest.mark.parametrize(("path", "why"), [("nowhere.jsonl", "No such file"), (".", "directory")])
 def test_a_file_that_cannot_be_read_is_named(
     tracker: RunTracker, tmp_path: Path, path: str, why: str
 ) -> None:
     """With what to check."""
-    with pytest.raises(InvalidInput, match=f"expected a file to read, found: .*{why}.*check the path"):
+    with pytest.raises(
+        InvalidInput, match=f"expected a file to read, found: .*{why}.*check the path"
+    ):
         tracker.import_events(tmp_path / path)
 
 
@@ -333,147 +296,6 @@ def test_the_store_itself_is_neither_read_nor_written(tmp_path: Path) -> None:
                 tracker.import_events(tmp_path / name)
 
 
-# -- exporting
-
-
-def test_every_line_is_a_cloud_event() -> None:
-    """The official package takes them, and the store is a URN."""
-    with RunTracker(MEMORY) as tracker, tracker.run("import", actor="cron", correlation_id="req-1"):
-        events = [JSONFormat().read(CloudEvent, line) for line in tracker.export()]
-        assert ["lastword.RunCreated", "lastword.RunStarted"] == [e.get_type() for e in events]
-        assert {f"urn:uuid:{tracker.store.store_id()}"} == {e.get_source() for e in events}
-
-
-def test_some_runs_are_exported_in_the_order_of_the_store(tracker: RunTracker) -> None:
-    """In whatever order they are asked for; an unknown run is refused before the first line."""
-    tracker.import_events([*LIFE[:1], *OTHER, *LIFE[1:]])
-    tracker.create("n", run_id=5)
-    subjects = [json.loads(line)["subject"] for line in tracker.export([5, "a", "5"])]
-    assert ["a", "a", "a", "5"] == subjects
-    assert [] == list(tracker.export([]))
-    lines = tracker.export(["a", "nobody"])
-    with pytest.raises(RunNotFound, match="run nobody"):
-        next(lines)
-
-
-def test_an_export_stands_still(tmp_path: Path) -> None:
-    """What is written while it goes on is not in it."""
-    with RunTracker(tmp_path / "runs.db") as tracker:
-        tracker.import_events(LIFE)
-        lines = tracker.export()
-        first = next(lines)
-        tracker.create("late", run_id="late")
-        assert ["a", "a", "a"] == [json.loads(line)["subject"] for line in [first, *lines]]
-        lines = tracker.export()
-        next(lines)
-        lines.close()  # type: ignore[attr-defined]  # it is a generator
-        assert 1 == tracker.store.recorder.datastore.connections  # type: ignore[attr-defined]  # SQLite's
-
-
-def test_progress_is_told_on_both_ways(tmp_path: Path) -> None:
-    """Up to the end, and never back."""
-    out: list[tuple[int, int]] = []
-    into: list[tuple[int, int]] = []
-    counted: list[tuple[int, int]] = []
-    with RunTracker(MEMORY) as tracker, RunTracker(MEMORY) as other, RunTracker(MEMORY) as third:
-        for number in range(700):
-            tracker.create("n", run_id=number)
-        write_export(
-            tmp_path / "a.jsonl", tracker.export(progress=lambda *told: out.append(told))
-        )
-        other.import_events(tmp_path / "a.jsonl", lambda *told: into.append(told))
-        third.import_events(tracker.export(), lambda *told: counted.append(told))
-    size = (tmp_path / "a.jsonl").stat().st_size
-    assert (700, 700) == out[-1]
-    assert (size, size) == into[-1]
-    assert [(500, 0), (700, 0)] == counted
-    assert sorted(into) == into
-
-
-def test_a_damaged_event_ends_the_export() -> None:
-    """Its place is named; an export that leaves something out would be taken for whole."""
-    with RunTracker(MEMORY) as tracker:
-        tracker.import_events(LIFE)
-        tracker.store.recorder.datastore.fetch("UPDATE events SET state = X'00' WHERE position = 2")  # type: ignore[attr-defined]  # SQLite's
-        with pytest.raises(StoreCorrupt, match="run a, version 2, position 2"):
-            list(tracker.export())
-
-
-def test_another_format_is_refused(tracker: RunTracker) -> None:
-    """At once, and not when the first line is asked for."""
-    with pytest.raises(InvalidInput, match="expected cloudevents or openlineage, found 'csv'"):
-        tracker.export(format="csv")
-
-
-def test_an_export_for_lineage_tools(tracker: RunTracker) -> None:
-    """The same runs as OpenLineage's run events, redacted where that is asked for."""
-    tracker.import_events(LIFE)
-    lines = [
-        json.loads(line)
-        for line in tracker.export(["a"], format="openlineage", namespace="etl", redact=True)
-    ]
-    assert ["OTHER", "START", "COMPLETE"] == [line["eventType"] for line in lines]
-    assert {"etl"} == {line["job"]["namespace"] for line in lines}
-    assert '"h"' not in json.dumps(lines)
-
-
-# -- files
-
-
-def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    """What was there before stays until the new one is complete, and nothing is left beside it."""
-    path = tmp_path / "a.jsonl"
-    assert 3 == write_export(path, LIFE)
-    assert b"".join(LIFE) == path.read_bytes()
-
-    def broken() -> Iterator[bytes]:
-        yield LIFE[0]
-        raise StoreCorrupt("position 2: damaged")
-
-    with pytest.raises(StoreCorrupt):
-        write_export(path, broken())
-    assert b"".join(LIFE) == path.read_bytes()
-    write_export(path, OTHER)
-    assert b"".join(OTHER) == path.read_bytes()
-    assert ["a.jsonl"] == os.listdir(tmp_path)
-
-
-def test_a_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
-    """Others may read it, if the user's mask lets them."""
-    write_export(tmp_path / "a.jsonl", LIFE)
-    (tmp_path / "b").touch()
-    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.jsonl", "b")}
-    assert 1 == len(modes)
-
-
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    """The file that it leads to is replaced."""
-    (tmp_path / "a.jsonl").symlink_to(tmp_path / "real.jsonl")
-    write_export(tmp_path / "a.jsonl", LIFE)
-    assert (tmp_path / "a.jsonl").is_symlink()
-    assert b"".join(LIFE) == (tmp_path / "real.jsonl").read_bytes()
-
-
-def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
-    """E.g. into a program that compresses."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    read: list[bytes] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
-    reader.start()
-    assert 3 == write_export(pipe, LIFE)
-    reader.join(PATIENCE)
-    assert [b"".join(LIFE)] == read
-
-
-@pytest.mark.parametrize("name", ["missing/a.jsonl", "folder"])
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
-    """With what to check."""
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(InvalidInput, match=r"expected to write a file, found: .*check the path"):
-        write_export(tmp_path / name, LIFE)
-
-
 # -- lines that are written quickly, and read quickly
 
 
@@ -481,12 +303,10 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> No
 @settings(max_examples=20)
 def test_the_quick_way_reads_the_same(log: list[RecordedEvent]) -> None:
     """As the one that looks at every field."""
-    from lastword.infrastructure.exchange import lines
-    from lastword.infrastructure.exchange.cloudevents import from_cloudevent
-
     for event in log:
         line = line_of(event, SOURCE)
         quick = lines._quickly(line)
+        assert quick is not None
         assert event == quick
         assert quick == from_cloudevent(json.loads(line), "line 1")
         assert (type(event.run_id), set(RecordedEvent.model_fields)) == (
@@ -497,8 +317,6 @@ def test_the_quick_way_reads_the_same(log: list[RecordedEvent]) -> None:
 
 def test_what_is_not_as_it_is_written_is_looked_at_in_detail() -> None:
     """Other spellings of the same are read, too."""
-    from lastword.infrastructure.exchange import lines
-
     (line,) = plain("RunCreated")
     spellings: list[Callable[[bytes], bytes]] = [
         lambda text: changed(text, time="2026-01-01T01:00:00+01:00"),

@@ -236,7 +236,7 @@ def test_damage_is_named_with_its_place(topic: str, state: Any):
 )
 def test_a_damaged_envelope_is_named_with_its_place(column: str, value: Any):
     """An event that was written by something else, or changed since."""
-    columns = dict(
+    columns: dict[str, Any] = dict(
         zip(
             EVENT_COLUMNS,
             (9, "seventeen", 3, "RunCompleted", b"{}", b"\x00" * 16, 0, 0, None, None, None),

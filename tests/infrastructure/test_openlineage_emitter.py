@@ -7,7 +7,8 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypedDict
 
 import pytest
 from openlineage.client import OpenLineageClient
@@ -30,7 +31,23 @@ from lineage import (
     running,
 )
 
-QUICK = {"base_delay": 0.01, "max_delay": 0.05}
+
+class Delays(TypedDict):
+    """How long the emitter waits after a fault, in seconds."""
+
+    base_delay: float
+    max_delay: float
+
+
+QUICK: Delays = {"base_delay": 0.01, "max_delay": 0.05}
+
+
+class Unfit(Recording):
+    """A client with a transport of this kind."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.transport = SimpleNamespace(kind=kind)
 
 
 @pytest.fixture
@@ -242,7 +259,9 @@ def test_a_cursor_file_that_is_none_is_refused(
         OpenLineageEmitter(tracker, Recording(), tmp_path / "cursor")
 
 
-def test_a_cursor_of_another_store_sends_nothing(tracker: RunTracker, tmp_path: Path) -> None:
+def test_a_cursor_of_another_store_sends_nothing(
+    tracker: RunTracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is ahead of this store, so nothing can be known of what was sent; the log says it."""
     live(tracker, 1)
     (tmp_path / "cursor").write_text('{"position": 100}')
@@ -256,15 +275,7 @@ def test_a_cursor_of_another_store_sends_nothing(tracker: RunTracker, tmp_path: 
         emitter.stop()
         return last_position()
 
-    emitter._store = type(
-        "Store",
-        (),
-        {
-            "read": tracker.store.read,
-            "last_position": staticmethod(asked),
-            "wait": tracker.store.wait,
-        },
-    )()  # pyright: ignore[reportAttributeAccessIssue]  # a store that tells when it is asked
+    monkeypatch.setattr(tracker.store, "last_position", asked)
     with capture_logs() as logs:
         emitter.run()
     assert told.is_set()
@@ -293,10 +304,8 @@ def test_a_transport_that_cannot_tell_is_refused(
     tracker: RunTracker, tmp_path: Path, kind: str
 ) -> None:
     """The cursor would move on although nothing has arrived."""
-    client = Recording()
-    client.transport = type("Transport", (), {"kind": kind})()  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(InvalidInput, match=f"expected a transport that delivers, found '{kind}'"):
-        OpenLineageEmitter(tracker, client, tmp_path / "cursor")
+        OpenLineageEmitter(tracker, Unfit(kind), tmp_path / "cursor")
 
 
 def test_the_command_sends_until_it_is_told_to_stop(

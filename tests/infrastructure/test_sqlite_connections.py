@@ -12,7 +12,7 @@ from threading import Barrier, Event, Thread
 import pytest
 from eventsourcing import persistence
 
-from contracts.kit import LONG, Writer, at_once
+from contracts.kit import LONG, Writer, at_once, seen
 from lastword.domain.errors import InvalidInput, StoreCorrupt, StoreUnavailable
 from lastword.domain.events import RunCompleted, RunCreated
 from lastword.domain.status import RunStatus
@@ -188,29 +188,29 @@ def test_threads_that_wait_too_long_for_each_other_are_told(store: SQLiteStore):
     with pytest.raises(StoreUnavailable, match="another thread of this") as caught:
         Writer(store).start("b")
     assert caught.value.transient is True
-    assert store.view("a").status == RunStatus.RUNNING
+    assert seen(store.view("a")).status == RunStatus.RUNNING
     leave.set()
     slow.join(LONG)
     Writer(store).start("b")
-    assert store.view("a").status == RunStatus.COMPLETED
+    assert seen(store.view("a")).status == RunStatus.COMPLETED
 
 
 def test_a_guard_may_read_but_not_write(store: SQLiteStore):
     """Reading inside it sees the state before the append; writing is refused and spoils nothing."""
     writer = Writer(store)
     view = writer.start("a").view
-    seen: list[object] = []
+    same: list[object] = []
 
     def guard(current: object) -> bool:
-        seen.append(store.view("a") == current == view)
+        same.append(store.view("a") == current == view)
         with pytest.raises(StoreUnavailable):
             Writer(store).start("b")
         return True
 
     assert writer.ask("a", RunCompleted(), guard=guard) is not None
-    assert seen == [True]
+    assert same == [True]
     assert store.view("b") is None
-    assert store.view("a").status == RunStatus.COMPLETED
+    assert seen(store.view("a")).status == RunStatus.COMPLETED
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -27,13 +28,15 @@ from lastword.infrastructure.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
 
 CREATED = RunCreated(name="import")
 
+Refusal = TypeVar("Refusal", bound=LastwordError)
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "runs.db"
 
 
-def refused(path: Path | str, kind: type[LastwordError], match: str) -> LastwordError:
+def refused(path: Path | str, kind: type[Refusal], match: str) -> Refusal:
     """The error with which the path is refused; it names the path."""
     with pytest.raises(kind, match=match) as caught:
         SQLiteStore(path)

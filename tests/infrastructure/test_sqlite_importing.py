@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from contracts.importing import HISTORY, held, history, placed, sound
+from contracts.kit import seen
 from lastword.domain.errors import InvalidInput
 from lastword.domain.events import RunCreated
 from lastword.infrastructure.sqlite import SQLiteStore, importing
@@ -53,7 +53,7 @@ def test_what_others_write_at_the_last_moment_is_seen(
     if same:
         assert (2, 1) == (store.import_runs(placed(*HISTORY)).added, len(store.read_run("late")))
     else:
-        with pytest.raises(InvalidInput, match="line 1, field data: .* as the store has it"):
+        with pytest.raises(InvalidInput, match=r"line 1, field data: .* as the store has it"):
             store.import_runs(placed(*HISTORY))
     assert sound(store)
 
@@ -82,12 +82,12 @@ def test_nothing_is_left_behind(store: SQLiteStore, tmp_path: Path) -> None:
     """No table in the store, no file beside it, no open connection; also when it was refused."""
     store.import_runs(placed(*HISTORY))
     tables = store.recorder.datastore.fetch("SELECT count(*) FROM sqlite_master")
-    files, connections = sorted(os.listdir(tmp_path)), store.recorder.datastore.connections
+    files, connections = sorted(tmp_path.iterdir()), store.recorder.datastore.connections
     store.import_runs(placed(*history(RunCreated(name="n"), run_id="b", first=30)))
     with pytest.raises(InvalidInput):
         store.import_runs(placed(HISTORY[1]))
     assert tables == store.recorder.datastore.fetch("SELECT count(*) FROM sqlite_master")
-    assert files == sorted(os.listdir(tmp_path))
+    assert files == sorted(tmp_path.iterdir())
     assert connections == store.recorder.datastore.connections
 
 
@@ -96,4 +96,4 @@ def test_an_owner_that_is_known_is_not_doubled(store: SQLiteStore) -> None:
     store.import_runs(placed(*HISTORY))
     store.import_runs(placed(*history(*(event.event for event in HISTORY), run_id="b", first=30)))
     assert [(1,)] == store.recorder.datastore.fetch("SELECT count(*) FROM owners")
-    assert store.view("a").owner == store.view("b").owner
+    assert seen(store.view("a")).owner == seen(store.view("b")).owner

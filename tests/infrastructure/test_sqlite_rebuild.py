@@ -177,7 +177,7 @@ def test_opening_waits_for_a_rebuild_of_another_process(
 
         now = time.time_ns()
         first._begin()
-        monkeypatch.setattr(rebuilding.time, "sleep", finish)
+        monkeypatch.setattr(time, "sleep", finish)
         with contextlib.closing(SQLiteStore(path)) as second:
             assert waited
             assert agree(second)

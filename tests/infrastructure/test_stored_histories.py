@@ -95,7 +95,7 @@ def test_exports_of_every_release_are_replayed(folder: Path) -> None:
     assert kept == as_kept({key: view.model_dump(mode="json") for key, view in views.items()}, kept)
 
 
-@pytest.mark.parametrize("kind", (*EVENT_TYPES, *STORE_EVENT_TYPES), ids=lambda kind: kind.TOPIC)
+@pytest.mark.parametrize("kind", [*EVENT_TYPES, *STORE_EVENT_TYPES], ids=lambda kind: kind.TOPIC)
 def test_every_shape_is_kept(kind: type[RunEvent]) -> None:
     """Of each version of each event there is one with every field, and one with no more than it needs."""
     for path in sorted((HERE / "schemas").glob(f"{kind.TOPIC}.v*.json")):

@@ -17,6 +17,7 @@ from lastword.domain.events import (
     RunCancelled,
     RunCompleted,
     RunCreated,
+    RunErased,
     RunEvent,
     RunFailed,
     RunLost,
@@ -252,6 +253,11 @@ def test_a_contradiction_leaves_a_mark_and_nothing_else():
     assert changes(CREATED, STARTED, RunCompleted(result=1), claim) == {"contradicted": True}
 
 
+def test_an_erasure_is_on_record_and_changes_nothing():
+    """What it changed are the events themselves."""
+    assert changes(CREATED, STARTED, FAILED, RunErased(reason="a letter")) == {}
+
+
 HISTORIES: dict[type[RunEvent], tuple[RunEvent, ...]] = {
     RunCreated: (CREATED,),
     RunStarted: (CREATED, STARTED),
@@ -266,6 +272,7 @@ HISTORIES: dict[type[RunEvent], tuple[RunEvent, ...]] = {
         RunCancelled(),
         OutcomeContradicted(claimed=RunStatus.COMPLETED),
     ),
+    RunErased: (CREATED, RunCancelled(), RunErased(reason="a letter")),
 }
 
 
