@@ -61,12 +61,13 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, Recorde
         where = f"{name}, line {number}"
         text = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
         if not text.isspace() and text:
-            yield where, _quickly(text) or from_cloudevent(_object(text, where), where)
+            yield where, _quickly(text) or from_cloudevent(object_of(text, where), where)
 
 
-def _object(text: bytes, where: str) -> dict[str, Any]:
+def object_of(text: bytes, where: str, *, allow_inf_nan: bool = True) -> dict[str, Any]:
+    """The JSON object of a line. Raises `InvalidInput`, which tells a truncated file from a line that is no JSON."""
     try:
-        data = from_json(text, allow_inf_nan=True)
+        data = from_json(text, allow_inf_nan=allow_inf_nan)
     except ValueError as error:
         if not text.endswith(b"\n"):  # only a file's last line can lack it
             raise InvalidInput(

@@ -10,10 +10,9 @@ from hashlib import blake2b
 from typing import Any, NoReturn
 from uuid import UUID
 
-from pydantic_core import from_json
-
 from ...domain.errors import InvalidInput
 from ...domain.values import shown, utc
+from .lines import object_of
 from .openlineage_facets import Json
 
 KINDS = ("START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER")
@@ -63,7 +62,7 @@ def read_openlineage(lines: Iterable[bytes], name: str) -> Iterator[RunUpdate | 
         if not text.strip():
             continue
         where = f"{name}, line {number}"
-        data = _object_of(text, where)
+        data = object_of(text, where, allow_inf_nan=False)
         if "run" not in data and "eventType" not in data and ("job" in data or "dataset" in data):
             yield None
         else:
@@ -171,21 +170,3 @@ def _moment(value: object) -> datetime | None:
         return utc(datetime.fromisoformat(value))
     except ValueError:
         return None
-
-
-def _object_of(text: bytes, where: str) -> Json:
-    try:
-        data = from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        if not text.endswith(b"\n"):  # only a file's last line can lack it
-            raise InvalidInput(
-                f"{where}: expected a whole JSON object, found a line that ends after {len(text):,} bytes:"
-                " the file is truncated"
-            ) from None
-        found = text.strip().decode("utf-8", "backslashreplace")
-        raise InvalidInput(f"{where}: expected JSON, found {shown(found)} ({error})") from None
-    if not isinstance(data, dict):
-        raise InvalidInput(
-            f"{where}: expected a JSON object, found {type(data).__name__} {shown(data)}"
-        )
-    return data
