@@ -1,4 +1,4 @@
-"""What every store promises about removing finished runs."""
+"""What every store promises about removing runs and rewriting events."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from contracts.appending import SHARED
 from contracts.keeping import Behind
 from contracts.kit import MovingClock, Writer
 from contracts.traveling import Step, happen, steps
-from lastword.domain.errors import StoreCorrupt
+from lastword.domain.errors import StoreCorrupt, VersionConflict
 from lastword.domain.events import (
     OutcomeContradicted,
     RecordedEvent,
     RunCompleted,
     RunCreated,
+    RunErased,
     RunProgressed,
     RunsArchived,
 )
 from lastword.domain.leaves import Leaves
 from lastword.domain.status import RunStatus
 from lastword.infrastructure.mapper import recorded_event
-from lastword.projections.ports import NewEvent, Removed, RunStore, StoredRow
+from lastword.projections.ports import NewEvent, Removed, Rewrite, RunStore, StoredRow
 from lastword.projections.queries import RunQuery
 from lastword.projections.verifying import verify
 from lastword.testing import START
@@ -137,6 +138,62 @@ class Removing:
         with pytest.raises(ZeroDivisionError):
             store.remove_runs([(1, 3)], fail)
         assert (view, []) == (store.view(1), [*store.store_events()])
+
+    def test_rewritten_events_take_the_place_of_the_old_ones(self, store: RunStore) -> None:
+        """The row is the fold of what is there now, with its tags; the other run is as it was."""
+        writer = Writer(store)
+        writer.start(1, tags={"team": "data"}, params={"folder": "in"})
+        other = writer.start(2).view
+        view = writer.add(1, RunCompleted(result=1)).view
+        created, _, completed = store.read_run(1)
+        changed = (
+            created.model_copy(
+                update={
+                    "event": RunCreated(name="import", tags={"a": "b"}),
+                    "actor": "x",
+                    "correlation_id": "y",
+                }
+            ),
+            completed.model_copy(update={"event": RunCompleted(result=2)}),
+        )
+        record = writer.new(RunErased(reason="a letter"))
+        found = store.rewrite(Rewrite(1, 3, changed, record))
+        assert (found, other) == (store.view(1), store.view(2))
+        assert ({"a": "b"}, {}, 2, 4, view.position + 1) == (
+            found.tags,
+            found.params,
+            found.result,
+            found.version,
+            found.position,
+        )
+        history = store.read_run(1)
+        assert changed == (history[0], history[2])
+        assert record.event == history[3].event
+        assert [1] == [it.run_id for it in store.query(RunQuery(tags={"a": "b"}))]
+        assert [] == [*store.query(RunQuery(tags={"team": "data"})), *store.inspect(FAR)]
+        assert verify(store.scan()).ok
+        assert store.compact(whole=False)
+        assert store.compact(whole=True)
+        assert found == store.view(1)
+
+    def test_a_run_that_has_moved_on_is_not_rewritten(self, store: RunStore) -> None:
+        """What was planned does not fit any more; nothing is written."""
+        writer = Writer(store)
+        writer.start(1)
+        view = writer.add(1, RunCompleted()).view
+        record = writer.new(RunErased())
+        with pytest.raises(VersionConflict):
+            store.rewrite(Rewrite(1, 2, tuple(store.read_run(1)[:1]), record))
+        assert view == store.view(1)
+
+    def test_a_run_without_a_row_is_not_rewritten(self, store: RunStore, behind: Behind) -> None:
+        """It is repaired first."""
+        writer = Writer(store)
+        writer.start(1)
+        behind("DELETE FROM runs")
+        with pytest.raises(StoreCorrupt, match="expected a row for its events, found none"):
+            store.rewrite(Rewrite(1, 2, (), writer.new(RunErased())))
+        assert 2 == len(store.read_run(1))
 
     def test_a_run_whose_row_is_wrong_is_not_removed(self, store: RunStore, behind: Behind) -> None:
         """What a file would hold is not what people have seen."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import pytest
 from archives import BEGIN, DAY, fill, filled, ids, records
 from commandline import environment
 from faults.kit import FaultyStore, MovableClock, wait_until
-from lastword import RunTracker, StoreUnavailable
+from lastword import InvalidInput, RunTracker, StoreUnavailable
 from lastword.infrastructure import archiving
+from lastword.infrastructure.exchange.lines import line_of
+from lastword.infrastructure.exchange.openlineage_emitter import OpenLineageEmitter
 from lastword.infrastructure.sqlite import SQLiteStore
+from lineage import Recording
 
 
 @pytest.fixture
@@ -107,6 +111,40 @@ def test_an_import_meanwhile_is_refused(tracker: RunTracker, file: Path) -> None
     assert {"active", "late"} == ids(tracker)
     assert 6 == tracker.import_events(whole).new_runs
     assert tracker.verify().ok
+
+
+def test_who_follows_the_log_passes_the_records_over(
+    tracker: RunTracker, file: Path, tmp_path: Path
+) -> None:
+    """Feeds, exports and live tables tell of runs only; a record is no event of a run."""
+    tracker.archive(BEGIN + DAY, file)
+    newest = tracker.store.last_position()
+    (record,) = tracker.store.read(newest - 1, 10)
+    assert record.is_of_store
+    assert ["late"] == [signal["run_id"] for _, signal in tracker.completions()]
+    assert 6 == len([*tracker.export()])
+    line = line_of(record.model_copy(update={"run_id": "x"}), "urn:uuid:x")
+    with pytest.raises(
+        InvalidInput, match="field type: expected an event of a run, found RunsArch"
+    ):
+        tracker.import_events([line])
+    with ThreadPoolExecutor(1) as pool:
+        following = tracker.follow(newest - 1)
+        heard = pool.submit(next, following)
+        fill(tracker, ["next"])
+        assert "next" == heard.result(10)[1]["run_id"]
+
+
+def test_an_emitter_passes_the_records_over(
+    tracker: RunTracker, file: Path, tmp_path: Path
+) -> None:
+    """It goes on behind them, and its cursor with it."""
+    tracker.archive(BEGIN + DAY, file)
+    client, newest = Recording(), tracker.store.last_position()
+    emitter = OpenLineageEmitter(tracker, client, tmp_path / "cursor")
+    emitter.run(until=newest)
+    assert newest == emitter.position
+    assert 6 == len(client.events)
 
 
 CHILD = """

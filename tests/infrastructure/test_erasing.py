@@ -18,6 +18,7 @@ from lastword import (
     OutcomeContradicted,
     RunNotFound,
     RunTracker,
+    StoreUnavailable,
 )
 from lastword.domain.events import RunErased
 from lastword.domain.status import RunStatus
@@ -257,6 +258,21 @@ def test_a_reader_of_an_earlier_state_keeps_the_journal(
         assert on_disk(path) > 0
         assert (0, True) == ((report := impatient.erase(17)).events, report.journal_cleared)
     assert 0 == on_disk(path)
+
+
+def test_a_fault_behind_the_erasure_is_made_good_by_erasing_again(
+    path: Path, clock: MovableClock
+) -> None:
+    """The words are out of the answers by then; the second time clears the file."""
+    store = FaultyStore(SQLiteStore(path, clock=clock))
+    with RunTracker(path, clock=clock, store=store) as tracker:
+        fill(tracker, [17], SECRET)
+        store.fail("compact")
+        with pytest.raises(StoreUnavailable):
+            tracker.erase(17)
+        assert SECRET not in str([tracker.get(17), *tracker.history(17)])
+        assert on_disk(path) > 0
+        assert (0, 0) == (tracker.erase(17).events, on_disk(path))
 
 
 def test_without_writing_the_file_anew_the_answers_are_the_same(tracker: RunTracker) -> None:
