@@ -23,7 +23,7 @@ from eventsourcing.utils import get_topic
 from pydantic import JsonValue
 
 from lastword import RunTracker
-from lastword.infrastructure.liveness import this_owner
+from lastword.infrastructure.liveness.owners import this_owner
 from lastword.infrastructure.sqlite import SQLiteStore
 from lastword.infrastructure.sqlite.links import PRAGMAS
 

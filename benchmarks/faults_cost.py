@@ -9,7 +9,7 @@ import uuid_utils
 from harness import Series, interleaved
 
 from lastword import RunCompleted, RunCreated, RunEvent, RunStarted, RunTracker, RunView
-from lastword.infrastructure.liveness import this_owner
+from lastword.infrastructure.liveness.owners import this_owner
 from lastword.infrastructure.sqlite import SQLiteStore
 from lastword.projections.ports import Append, NewEvent
 

@@ -25,7 +25,7 @@ from lastword import RunTracker
 from lastword.domain.commands import CompleteRun, CreateRun, StartRun
 from lastword.domain.events import RunCompleted, RunCreated, RunEvent, RunStarted
 from lastword.domain.run import RunState, decide, evolve
-from lastword.infrastructure.liveness import this_owner
+from lastword.infrastructure.liveness.owners import this_owner
 from lastword.infrastructure.mapper import encode_event
 from lastword.infrastructure.sqlite import SQLiteStore
 from lastword.infrastructure.sqlite.links import identity_of

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .testing.clock import RunClock
     from .testing.replaying import Replayer
     from .testing.scenario import Given
-    from .tracker import RunTracker
+    from .tracking.tracker import RunTracker
 
 _OPTION = "--lastword-update-golden"
 _WRITTEN = "lastword_golden"

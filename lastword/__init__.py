@@ -44,15 +44,15 @@ if TYPE_CHECKING:
     )
     from lastword.domain.status import FlagReason, RunStatus
     from lastword.domain.values import ErrorInfo, Owner
-    from lastword.infrastructure.alerts import Failure
-    from lastword.infrastructure.archiving import ArchiveReport
-    from lastword.infrastructure.erasing import EraseReport
-    from lastword.infrastructure.handle import RunHandle, current_run
-    from lastword.infrastructure.journal import Receipt
-    from lastword.infrastructure.manager import RunContext, RunManager
-    from lastword.infrastructure.reading import RunReader
-    from lastword.infrastructure.seal_files import Seal
-    from lastword.infrastructure.tracker import RunTracker
+    from lastword.infrastructure.auditing.archiving import ArchiveReport
+    from lastword.infrastructure.auditing.erasing import EraseReport
+    from lastword.infrastructure.auditing.seal_files import Seal
+    from lastword.infrastructure.managing.manager import RunContext, RunManager
+    from lastword.infrastructure.tracking.alerts import Failure
+    from lastword.infrastructure.tracking.handle import RunHandle, current_run
+    from lastword.infrastructure.tracking.journal import Receipt
+    from lastword.infrastructure.tracking.reading import RunReader
+    from lastword.infrastructure.tracking.tracker import RunTracker
     from lastword.projections.completion import CompletionSignal
     from lastword.projections.flags import Flag
     from lastword.projections.history import StoreSnapshot
@@ -119,15 +119,15 @@ _HOMES = {
     "domain.events": "CancellationRequested Evidence OutcomeContradicted RecordedEvent RunCancelled RunCompleted RunCreated RunErased RunEvent RunFailed RunLost RunProgressed RunStarted RunsArchived",
     "domain.status": "FlagReason RunStatus",
     "domain.values": "ErrorInfo Owner",
-    "infrastructure.alerts": "Failure",
-    "infrastructure.archiving": "ArchiveReport",
-    "infrastructure.erasing": "EraseReport",
-    "infrastructure.handle": "RunHandle current_run",
-    "infrastructure.journal": "Receipt",
-    "infrastructure.manager": "RunContext RunManager",
-    "infrastructure.reading": "RunReader",
-    "infrastructure.seal_files": "Seal",
-    "infrastructure.tracker": "RunTracker",
+    "infrastructure.tracking.alerts": "Failure",
+    "infrastructure.auditing.archiving": "ArchiveReport",
+    "infrastructure.auditing.erasing": "EraseReport",
+    "infrastructure.tracking.handle": "RunHandle current_run",
+    "infrastructure.tracking.journal": "Receipt",
+    "infrastructure.managing.manager": "RunContext RunManager",
+    "infrastructure.tracking.reading": "RunReader",
+    "infrastructure.auditing.seal_files": "Seal",
+    "infrastructure.tracking.tracker": "RunTracker",
     "projections.completion": "CompletionSignal",
     "projections.flags": "Flag",
     "projections.history": "StoreSnapshot",

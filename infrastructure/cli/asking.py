@@ -10,7 +10,7 @@ import typer
 from ...domain.errors import InvalidInput
 from ...projections.queries import MAX_PAGE
 from ...projections.run_view import RunView
-from ..tracker import RunTracker
+from ..tracking.tracker import RunTracker
 from .inputs import moment_of, pairs_of
 from .options import LOOK, AsJson, Run, Tags
 from .output import show as show_all

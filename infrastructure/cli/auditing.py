@@ -11,7 +11,7 @@ import typer
 
 from ...projections.history import StoreSnapshot
 from ...projections.verifying import SealCheck
-from ..tracker import RunTracker
+from ..tracking.tracker import RunTracker
 from .inputs import moment_of
 from .keeping import bar
 from .options import KEEP, LOOK, AsJson

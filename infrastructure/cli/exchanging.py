@@ -12,7 +12,7 @@ import typer
 
 from ..exchange.exporting import Format, check_elsewhere, write_export
 from ..exchange.importing import opened
-from ..tracker import RunTracker
+from ..tracking.tracker import RunTracker
 from .keeping import bar
 from .options import KEEP, AsJson
 from .output import ReaderGone, write, write_json

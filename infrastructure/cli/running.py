@@ -97,7 +97,7 @@ def run(
             "run: expected a system that tells where a signal came from, such as Linux;"
             " here, track the work from Python with `RunTracker.run`"
         )
-    from ..process import TrackedCommand, run_command
+    from ..processes.process import TrackedCommand, run_command
     from .output import note, one_line
 
     session: Session = ctx.obj

@@ -17,7 +17,7 @@ from ...domain.values import RunId
 from ..clock import Clock, now_utc
 from ..opening import SQLITE, default_path, sqlite_path
 from ..settings import Settings, load_settings
-from ..tracker import RunTracker
+from ..tracking.tracker import RunTracker
 from .output import note
 
 _MEMORY = "sqlite:///:memory:"

@@ -16,8 +16,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from ..manager import RunContext, RunManager
-from ..tracker import RunTracker
+from ..managing.manager import RunContext, RunManager
+from ..tracking.tracker import RunTracker
 from .output import write
 
 _PATIENCE_SECONDS = 30.0

@@ -12,7 +12,7 @@ from ...domain.errors import RunNotFound
 from ...domain.events import RecordedEvent
 from ...domain.values import RunId, run_key
 from ...projections.run_view import RunView
-from ..tracker import RunTracker
+from ..tracking.tracker import RunTracker
 from . import words
 from .options import LOOK, AsJson
 from .output import write, write_json

@@ -20,8 +20,8 @@ from ...domain.errors import InvalidInput
 from ...domain.events import RecordedEvent
 from ...domain.values import shown
 from ..logs import get_logger
-from ..reading import RunReader
-from ..spool_files import fsync_folder, write_all
+from ..spooling.files import fsync_folder, write_all
+from ..tracking.reading import RunReader
 from .openlineage import NAMESPACE, Json, OpenLineageMapping
 
 log = get_logger("lastword.openlineage")

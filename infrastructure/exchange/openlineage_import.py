@@ -10,7 +10,7 @@ from ...domain.errors import InvalidInput, StoreUnavailable
 from ...domain.events import RecordedEvent, RunCreated
 from ...projections.importing import Placed
 from ...projections.ports import NewEvent, RunStore
-from ..retrying import RetryPolicy
+from ..tracking.retrying import RetryPolicy
 from .importing import bounded
 from .openlineage_gathering import gather
 from .openlineage_histories import LEASE, events_of, fitting
@@ -54,7 +54,7 @@ def import_openlineage(
     read. What the store has already is passed over. A run has OpenLineage's run id. `lease` is how long a run that has not ended may
     be silent before it is flagged. Raises `InvalidInput`, which names line and field, and `StoreUnavailable`; nothing is written then.
 
-    >>> from ..tracker import RunTracker
+    >>> from lastword import RunTracker
     >>> line = b'''{"eventType": "COMPLETE", "eventTime": "2026-02-05T02:00:00Z",
     ...     "run": {"runId": "0192f5a0-5f9e-7c31-8f4e-2f1f6f0f7a10"}, "job": {"namespace": "etl", "name": "import"}}'''
     >>> with RunTracker("sqlite:///:memory:") as tracker:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ...domain.values import RunId
 from ..clock import Clock
-from ..holding import Holdings
+from ..liveness.holding import Holdings
 from ..settings import Settings
-from ..tracker import RunTracker
+from ..tracking.tracker import RunTracker
 
 
 class StillTracker(RunTracker):

@@ -13,7 +13,7 @@ from typing import Any
 
 from breaking.processes import Child, locked
 from lastword import Owner, RunStatus, RunTracker, RunView
-from lastword.infrastructure.liveness import this_owner
+from lastword.infrastructure.liveness.owners import this_owner
 
 LEASE = 1.0
 """Seconds; a tenth of it for the beat."""

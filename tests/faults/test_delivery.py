@@ -14,7 +14,7 @@ from breaking.processes import Child
 from faults.kit import AFTER, FaultyStore, MovableClock
 from lastword import Failure, RunTracker, StoreCorrupt, StoreUnavailable
 from lastword.infrastructure.opening import open_store
-from lastword.infrastructure.throttle import ProgressThrottle
+from lastword.infrastructure.tracking.throttle import ProgressThrottle
 
 QUIET: dict[str, Any] = {
     "retry_base_delay": 0.0,

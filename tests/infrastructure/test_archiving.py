@@ -14,7 +14,7 @@ from archives import BEGIN, DAY, fill, filled, ids, records
 from faults.kit import FaultyStore, MovableClock
 from lastword import InvalidInput, RunNotFound, RunTracker
 from lastword.domain.status import RunStatus
-from lastword.infrastructure import archiving
+from lastword.infrastructure.auditing import archiving
 from lastword.infrastructure.exchange.exporting import write_export
 from lastword.infrastructure.sqlite import SQLiteStore
 

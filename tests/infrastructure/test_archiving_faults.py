@@ -17,7 +17,7 @@ from archives import BEGIN, DAY, fill, filled, ids, records
 from commandline import environment
 from faults.kit import FaultyStore, MovableClock, wait_until
 from lastword import InvalidInput, RunTracker, StoreUnavailable
-from lastword.infrastructure import archiving
+from lastword.infrastructure.auditing import archiving
 from lastword.infrastructure.exchange.lines import line_of
 from lastword.infrastructure.exchange.openlineage_emitter import OpenLineageEmitter
 from lastword.infrastructure.sqlite import SQLiteStore
@@ -151,7 +151,7 @@ CHILD = """
 import os, signal, sys
 from datetime import datetime
 from lastword import RunTracker
-from lastword.infrastructure import archiving
+from lastword.infrastructure.auditing import archiving
 
 path, file, point, before = sys.argv[1:]
 archiving.BATCH_RUNS = 2

@@ -17,7 +17,7 @@ from commandline import json_lines
 from contracts.kit import MovingClock, Writer
 from lastword import InvalidInput, Owner, RunCompleted, RunNotFound, RunStatus, RunTracker
 from lastword.infrastructure.cli.app import run
-from lastword.infrastructure.spool import Spool
+from lastword.infrastructure.spooling.spool import Spool
 from lastword.infrastructure.sqlite import SQLiteStore
 from lastword.projections.ports import NewEvent
 from lastword.projections.problems import Problem, ProblemKind

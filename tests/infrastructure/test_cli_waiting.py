@@ -142,5 +142,5 @@ def test_the_command_starts_quickly() -> None:
         "rich.live",
         "rich.progress",
         "lastword.infrastructure.cli.tour",
-        "lastword.infrastructure.process",
+        "lastword.infrastructure.processes.process",
     }

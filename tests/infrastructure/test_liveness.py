@@ -14,9 +14,9 @@ import pytest
 
 from faults.kit import wait_until
 from lastword import Owner
-from lastword.infrastructure import liveness
-from lastword.infrastructure.holding import Holdings
-from lastword.infrastructure.liveness import Heartbeat, owner_alive, this_owner
+from lastword.infrastructure.liveness import owners as liveness
+from lastword.infrastructure.liveness.holding import Holdings
+from lastword.infrastructure.liveness.owners import Heartbeat, owner_alive, this_owner
 
 
 def changed(owner: Owner, **fields: object) -> Owner:
@@ -184,7 +184,7 @@ def test_a_forked_child_holds_nothing() -> None:
 
 def test_a_beat_that_is_not_done_comes_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event that waits is tried every second, not every interval; then the interval is long again."""
-    monkeypatch.setattr("lastword.infrastructure.liveness._SOON", 0.01)
+    monkeypatch.setattr("lastword.infrastructure.liveness.owners._SOON", 0.01)
     done = threading.Event()
     beats: list[int] = []
 

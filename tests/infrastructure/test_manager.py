@@ -22,7 +22,7 @@ from lastword import (
     RunTracker,
     current_run,
 )
-from lastword.infrastructure.manager import CREATE_ARGUMENTS
+from lastword.infrastructure.managing.manager import CREATE_ARGUMENTS
 from managing import PATIENCE, Gate, managed, received, signal, until_cancelled
 
 

@@ -17,7 +17,7 @@ from lastword import (
     RunTracker,
     StoreUnavailable,
 )
-from lastword.infrastructure.endings import Claim
+from lastword.infrastructure.managing.endings import Claim
 from lastword.projections.ports import RunStore
 from managing import PATIENCE, QUICK, Gate, locked, managed, received, removed, signal
 

@@ -18,7 +18,7 @@ from lastword.domain.events import (
 )
 from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo
-from lastword.infrastructure.endings import Claim, ending_of
+from lastword.infrastructure.managing.endings import Claim, ending_of
 from lastword.projections.run_view import RunView, fold_view
 from lastword.testing import OWNER, recorded
 

@@ -16,7 +16,7 @@ from lastword import (
     RunTracker,
     StoreUnavailable,
 )
-from lastword.infrastructure import follower
+from lastword.infrastructure.managing import follower
 from managing import (
     PATIENCE,
     QUICK,

@@ -7,8 +7,8 @@ import threading
 from typing import Any
 
 from lastword.domain.status import RunStatus
-from lastword.infrastructure.endings import Claim, Ending, ending_of
-from lastword.infrastructure.subscribers import QUEUE_SIZE, Subscriber
+from lastword.infrastructure.managing.endings import Claim, Ending, ending_of
+from lastword.infrastructure.managing.subscribers import QUEUE_SIZE, Subscriber
 
 UNRECORDED = ending_of(Claim(1, RunStatus.COMPLETED, "the store is locked"), None)
 RECORDED = Ending({"run_id": 1, "complete": True, "db_status": "completed"}, None)

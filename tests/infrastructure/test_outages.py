@@ -12,8 +12,8 @@ import pytest
 
 from faults.kit import FaultyStore, MovableClock
 from lastword import RunTracker, StoreUnavailable
+from lastword.infrastructure.liveness.outages import OutageWatch
 from lastword.infrastructure.opening import open_store
-from lastword.infrastructure.outages import OutageWatch
 
 WINDOW = timedelta(seconds=20)
 QUIET: dict[str, Any] = {

@@ -7,8 +7,8 @@ import pytest
 
 from lastword import InvalidInput
 from lastword.domain.commands import CancelRun, FailRun
-from lastword.infrastructure.child import Ending
-from lastword.infrastructure.process import TrackedCommand, masked_command, outcome_of
+from lastword.infrastructure.processes.child import Ending
+from lastword.infrastructure.processes.process import TrackedCommand, masked_command, outcome_of
 
 NOW = datetime(2026, 2, 5, 22, tzinfo=UTC)
 WANTED = TrackedCommand(command=("sleep", "600"), timeout=timedelta(seconds=90))

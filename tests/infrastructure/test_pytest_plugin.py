@@ -62,7 +62,7 @@ def test_nothing_is_imported_before_a_fixture_is_used(pytester: pytest.Pytester)
         def test_rules_need_no_tracker(given):
             given().when
             assert "lastword.domain.run" in sys.modules
-            assert "lastword.infrastructure.tracker" not in sys.modules
+            assert "lastword.infrastructure.tracking.tracker" not in sys.modules
         """
     )
     result = pytester.runpytest_subprocess("-q", "-p", "no:hypothesispytest")
@@ -287,7 +287,5 @@ def test_a_difference_names_run_event_and_field(
 
 def test_the_public_face_imports_no_tracker():
     """`lastword.testing` is for rules and histories; a tracker is loaded where one is wanted."""
-    code = (
-        "import sys, lastword.testing; sys.exit('lastword.infrastructure.tracker' in sys.modules)"
-    )
+    code = "import sys, lastword.testing; sys.exit('lastword.infrastructure.tracking.tracker' in sys.modules)"
     assert 0 == subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode

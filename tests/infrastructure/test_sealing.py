@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastword import InvalidInput, RunTracker, UnsupportedSchema
-from lastword.infrastructure import seal_files, sealing
-from lastword.infrastructure.seal_files import read_seal, write_seal
-from lastword.infrastructure.sealing import (
+from lastword.infrastructure.auditing import seal_files, sealing
+from lastword.infrastructure.auditing.seal_files import read_seal, write_seal
+from lastword.infrastructure.auditing.sealing import (
     Chain,
     Former,
     Leaf,

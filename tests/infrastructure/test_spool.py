@@ -13,13 +13,13 @@ import structlog
 from breaking.lines import new, rechecked
 from lastword import RunCompleted, RunCreated, RunEvent, RunProgressed, StoreUnavailable
 from lastword.domain.errors import RunNotFound
-from lastword.infrastructure import spool as spool_module
-from lastword.infrastructure import spool_files
-from lastword.infrastructure.spool import Spool
-from lastword.infrastructure.spool_format import (
+from lastword.infrastructure.spooling import files as spool_files
+from lastword.infrastructure.spooling import spool as spool_module
+from lastword.infrastructure.spooling.format import (
     Spooled,
     parsed,
 )
+from lastword.infrastructure.spooling.spool import Spool
 from lastword.projections.ports import NewEvent
 
 

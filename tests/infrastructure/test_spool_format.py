@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from breaking.lines import new, rechecked
 from lastword import RunCompleted, RunEvent
 from lastword.domain.errors import UnsupportedSchema
-from lastword.infrastructure.spool_format import (
+from lastword.infrastructure.spooling.format import (
     Newer,
     Spooled,
     Torn,

@@ -12,7 +12,7 @@ import pytest
 
 from faults.kit import FaultyStore, MovableClock, wait_until
 from lastword import RunTracker, UnsupportedSchema
-from lastword.infrastructure.liveness import this_owner
+from lastword.infrastructure.liveness.owners import this_owner
 from lastword.infrastructure.opening import open_store
 
 QUIET: dict[str, Any] = {

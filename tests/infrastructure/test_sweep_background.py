@@ -10,8 +10,8 @@ import pytest
 
 from faults.kit import FaultyStore, MovableClock, wait_until
 from lastword import InvalidInput, RunManager, RunTracker
+from lastword.infrastructure.liveness.sweeper import BackgroundSweeper
 from lastword.infrastructure.opening import open_store
-from lastword.infrastructure.sweeper import BackgroundSweeper
 
 
 def abandoned(path: Path, clock: MovableClock) -> None:

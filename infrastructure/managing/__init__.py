@@ -1,0 +1,1 @@
+"""Functions in background threads, and those who wait for their end."""

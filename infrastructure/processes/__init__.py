@@ -1,0 +1,1 @@
+"""Commands as tracked runs: `lastword run -- CMD`."""

@@ -1,0 +1,1 @@
+"""Where events wait that the store did not take."""

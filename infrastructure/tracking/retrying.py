@@ -1,0 +1,68 @@
+"""Transient faults: try again with exponential backoff and jitter, then once on a fresh connection."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import TypeVar
+
+from ...domain.errors import StoreUnavailable
+from ...projections.ports import Append, Appended, RunStore
+from ..logs import get_logger
+from ..telemetry import APPEND_RETRIES, count
+
+T = TypeVar("T")
+
+log = get_logger("lastword.retrying")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How stubborn to be. Times in seconds.
+
+    >>> RetryPolicy(attempts=1).call(lambda: "read")
+    'read'
+    """
+
+    attempts: int = 5
+    """1 switches retries off."""
+    base_delay: float = 0.05
+    budget: float = 5.0
+    """For all attempts together, the waits included: no attempt begins after it."""
+
+    def append(
+        self, store: RunStore, request: Append, attempts: int | None = None
+    ) -> Appended | None:
+        """Append, retrying what may pass; at the end once more on a fresh connection.
+
+        Only `StoreUnavailable` is a fault: conflicts and broken rules are answers and go straight to the caller.
+        """
+        try:
+            return self.call(lambda: store.append(request), attempts)
+        except StoreUnavailable as error:
+            log.warning("lastword.append.fallback", run_id=request.run_id, error=str(error))
+            return store.append(request, fresh=True)
+
+    def call(self, action: Callable[[], T], attempts: int | None = None) -> T:
+        """The action's result, retrying transient faults."""
+        attempts = self.attempts if attempts is None else attempts
+        ends = monotonic() + self.budget
+        failed = 0
+        while True:
+            try:
+                return action()
+            except StoreUnavailable as error:
+                failed += 1
+                wait = self._wait_after(failed)
+                if failed >= attempts or not error.transient or monotonic() + wait > ends:
+                    raise
+                log.debug("lastword.retry.scheduled", attempt=failed, wait=wait, error=str(error))
+            sleep(wait)
+            count(APPEND_RETRIES)
+
+    def _wait_after(self, failed: int) -> float:
+        """Doubles with each failure; the jitter keeps processes that failed together apart."""
+        jitter = random.uniform(0, self.base_delay)  # noqa: S311  # nothing secret about it
+        return min(self.base_delay * 2 ** (failed - 1) + jitter, self.budget)
