@@ -31,6 +31,7 @@ class Player:
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("LASTWORD_", "PYTEST_"))
+            and name not in {"CI", "BUILD_NUMBER"}  # pytest prints more when it sees these
         }
         self._environment = inherited | {
             "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]),
