@@ -141,7 +141,10 @@ class Heartbeat:
             try:
                 thread.start()
             except RuntimeError:
-                log.warning("lastword.heartbeat.no_thread", exc_info=True)
+                # From Python 3.12 on, a process that is about to exit starts no more threads; then there is nothing to warn of.
+                exiting = not threading.main_thread().is_alive()
+                tell = log.debug if exiting else log.warning
+                tell("lastword.heartbeat.no_thread", exc_info=True)
                 return
             self._thread = thread
 

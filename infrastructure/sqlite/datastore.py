@@ -22,7 +22,7 @@ from eventsourcing import persistence
 from eventsourcing.sqlite import SQLiteCursor, SQLiteDatastore
 
 from ...domain.errors import StoreUnavailable
-from .faults import closed, spoils_connection
+from .faults import cannot_write, closed, spoils_connection
 from .links import INHERITED, Link, gone, memory_link, open_link
 from .waiting import Bell
 
@@ -189,6 +189,16 @@ class ThreadDatastore(SQLiteDatastore):
             self._memory.close()
         _LIVE.discard(self)
 
+    def let_go(self) -> None:
+        """Close every connection that is idle; the next one who asks gets a new one.
+
+        SQLite shares what it knows of a file between the connections of a process. If the file was read-only when the first of them was
+        opened, it stays so for all, also when it may be written again, until the last one is closed.
+        """
+        if not self.in_memory:
+            self.before_fork()
+            self.after_fork_in_parent()
+
     # -- forks
 
     def before_fork(self) -> None:
@@ -299,6 +309,8 @@ class Transaction:
         link.lock.release()
         if self._commit:
             self._datastore.writing.release()
+        if error is not None and cannot_write(error):
+            self._datastore.let_go()
 
 
 def as_library_error(error: sqlite3.Error) -> persistence.PersistenceError:

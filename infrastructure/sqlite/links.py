@@ -100,6 +100,7 @@ def open_link(path: Path, url: str, *, busy_timeout: float) -> Link:
     and the driver's errors.
     """
     before = existing(path, url)
+    _mend_companions(path)
     raw = connect(path, busy_timeout=busy_timeout)
     try:
         for pragma in PRAGMAS:
@@ -113,6 +114,20 @@ def open_link(path: Path, url: str, *, busy_timeout: float) -> Link:
         link.close()
         raise gone(url)
     return link
+
+
+def _mend_companions(path: Path) -> None:
+    """Give the journal's files the rights of the database.
+
+    SQLite makes them with the rights that the database has at that moment. If it was read-only then and is not any more, they would
+    keep everybody from writing.
+    """
+    mode = os.stat(path).st_mode & 0o777  # noqa: PTH116  # as below
+    for suffix in ("-wal", "-shm"):
+        companion = f"{path}{suffix}"
+        with contextlib.suppress(OSError):  # not there, or not ours: SQLite says what it thinks of that
+            if mode & ~os.stat(companion).st_mode & 0o222:  # noqa: PTH116  # a str will do
+                os.chmod(companion, mode)  # noqa: PTH101  # as above
 
 
 def memory_link(busy_timeout: float) -> Link:

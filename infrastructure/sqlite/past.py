@@ -65,26 +65,28 @@ def past(datastore: ThreadDatastore, moment: int, *, occurred: bool) -> Past:
 
 def _recorded(raw: sqlite3.Cursor, moment: int) -> Past:
     position = position_at(raw, moment)
-    settled = _settled(raw, "number <= ?1 AND position <= ?1", position)
+    settled = _settled(raw, "number <= :moment AND position <= :moment", position)
     active = raw.execute(
         f"{SELECT_BARE_VIEW} WHERE r.status IN {_ACTIVE} AND r.position <= ?", (position,)
     ).fetchall()
-    changed = _changed(raw, "r.number <= ?1 AND r.position > ?1 AND e.position <= ?1", position)
+    changed = _changed(
+        raw, "r.number <= :moment AND r.position > :moment AND e.position <= :moment", position
+    )
     return Past(position, settled, tuple(map(view_of, active)), changed)
 
 
 def _occurred(raw: sqlite3.Cursor, moment: int) -> Past:
-    settled = _settled(raw, "created_at <= ?1 AND finished_at <= ?1", moment)
+    settled = _settled(raw, "created_at <= :moment AND finished_at <= :moment", moment)
     changed = _changed(
         raw,
-        f"r.created_at <= ?1 AND (r.status IN {_ACTIVE} OR r.finished_at > ?1 OR r.finished_at IS NULL)",
+        f"r.created_at <= :moment AND (r.status IN {_ACTIVE} OR r.finished_at > :moment OR r.finished_at IS NULL)",
         moment,
     )
     return Past(_last_position(raw), settled, (), changed)
 
 
 def _settled(raw: sqlite3.Cursor, condition: str, value: int) -> dict[RunStatus, int]:
-    rows = raw.execute(_SETTLED.format(active=_ACTIVE, condition=condition), (value,))
+    rows = raw.execute(_SETTLED.format(active=_ACTIVE, condition=condition), {"moment": value})
     counted: dict[RunStatus, int] = {}
     for status, number in rows:
         try:
@@ -101,7 +103,7 @@ def _changed(
     raw: sqlite3.Cursor, condition: str, value: int
 ) -> tuple[tuple[RecordedEvent, ...], ...]:
     rows: Iterable[Any] = raw.execute(
-        _CHANGED.format(columns=_COLUMNS, condition=condition), (value,)
+        _CHANGED.format(columns=_COLUMNS, condition=condition), {"moment": value}
     )
     return tuple(
         tuple(map(recorded_event, events)) for _, events in groupby(rows, key=lambda row: row[1])

@@ -88,9 +88,9 @@ def log(
 def snapshot(datastore: ThreadDatastore) -> Link:
     """A connection of its own on which the store stands still; text that is not UTF-8 does not end the reading."""
     if datastore.in_memory:
-        link = memory_link(datastore.busy_timeout)
         source = datastore.held_link()
         try:
+            link = memory_link(datastore.busy_timeout)
             source.raw.backup(link.raw)
         finally:
             source.lock.release()
