@@ -125,7 +125,9 @@ def _mend_companions(path: Path) -> None:
     mode = os.stat(path).st_mode & 0o777  # noqa: PTH116  # as below
     for suffix in ("-wal", "-shm"):
         companion = f"{path}{suffix}"
-        with contextlib.suppress(OSError):  # not there, or not ours: SQLite says what it thinks of that
+        with contextlib.suppress(
+            OSError
+        ):  # not there, or not ours: SQLite says what it thinks of that
             if mode & ~os.stat(companion).st_mode & 0o222:  # noqa: PTH116  # a str will do
                 os.chmod(companion, mode)  # noqa: PTH101  # as above
 
