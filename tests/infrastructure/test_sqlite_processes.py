@@ -59,7 +59,16 @@ class Process:
 
     def __init__(self, script: str, path: Path, me: int = 0) -> None:
         self.popen = subprocess.Popen(
-            [sys.executable, "-c", _BEGIN + script, str(path), str(me)],
+            # From Python 3.12 on, a fork with threads around is warned of; that it is safe here is what is tested.
+            [
+                sys.executable,
+                "-W",
+                "ignore::DeprecationWarning",
+                "-c",
+                _BEGIN + script,
+                str(path),
+                str(me),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
