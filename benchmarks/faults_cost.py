@@ -2,69 +2,72 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
-import uuid_utils
 from harness import Series, interleaved
 
-from lastword import RunCompleted, RunCreated, RunEvent, RunStarted, RunTracker, RunView
-from lastword.infrastructure.liveness.owners import this_owner
-from lastword.infrastructure.sqlite import SQLiteStore
-from lastword.projections.ports import Append, NewEvent
+from lastword import RunTracker
+from lastword.infrastructure.tracking.journal import Journal
+from lastword.projections.ports import Append, Appended, RunStore
 
-
-class Direct:
-    """Three appends to the store, one after the other: no rules, no retry, no spool, no outage watch, no heartbeat."""
-
-    name = "appended directly to the store"
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "direct.db"
-        self._store = SQLiteStore(self.path)
-        self._started = RunStarted(owner=this_owner())
-
-    def lifecycle(self) -> None:
-        """See `Contender`."""
-        run_id = str(uuid_utils.uuid7())
-        view = self._append(run_id, None, RunCreated(name="import"))
-        view = self._append(run_id, view, self._started)
-        self._append(run_id, view, RunCompleted(result={"rows": 10}))
-
-    def _append(self, run_id: str, view: RunView | None, event: RunEvent) -> RunView:
-        new = NewEvent(uuid_utils.uuid7().hex, event, datetime.now(UTC))
-        version = 0 if view is None else view.version
-        appended = self._store.append(Append(run_id, version, (new,), view))
-        assert appended is not None
-        return appended.view
-
-    def close(self) -> None:
-        """See `Contender`."""
-        self._store.close()
+T = TypeVar("T")
 
 
 class Tracked:
-    """The same through a tracker, with everything switched on."""
+    """A lifecycle through a tracker, with everything switched on."""
 
     name = "RunTracker"
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "tracked.db"
-        self._tracker = RunTracker(self.path)
+        self.path = folder / f"{type(self).__name__.lower()}.db"
+        self.tracker = RunTracker(self.path)
 
     def lifecycle(self) -> None:
         """See `Contender`."""
-        tracker = self._tracker
+        tracker = self.tracker
         run_id = tracker.create("import")
         tracker.start(run_id)
         tracker.complete(run_id, result={"rows": 10})
 
     def close(self) -> None:
         """See `Contender`."""
-        self._tracker.close()
+        self.tracker.close()
+
+
+class Careless(Tracked):
+    """The same tracker with retry, spool and outage watch taken out of the way of an append."""
+
+    name = "RunTracker without retry, spool and outage watch"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        journal: Any = self.tracker._journal
+        assert isinstance(journal, Journal)
+        journal._retry, journal._outages, journal._keeper = _Once(), _Blind(), None
+
+
+class _Once:
+    def append(
+        self, store: RunStore, request: Append, attempts: int | None = None
+    ) -> Appended | None:
+        return store.append(request)
+
+    def call(self, action: Callable[[], T], attempts: int | None = None) -> T:
+        return action()
+
+
+class _Blind:
+    def failed(self, tried_at: datetime) -> None: ...
+
+    def succeeded(self, now: datetime) -> None: ...
 
 
 def cost(folder: Path, *, rounds: int, seconds: float) -> tuple[Series, Series]:
-    """Both, in turns; the direct one first."""
-    direct, tracked = interleaved([Direct(folder), Tracked(folder)], rounds=rounds, seconds=seconds)
-    return direct, tracked
+    """Both, in turns; the one without first."""
+    without, tracked = interleaved(
+        [Careless(folder), Tracked(folder)], rounds=rounds, seconds=seconds
+    )
+    return without, tracked
