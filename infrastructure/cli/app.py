@@ -26,8 +26,9 @@ from ...domain.errors import (
     UnsupportedSchema,
     VersionConflict,
 )
+from ..words import one_line
 from . import asking, auditing, exchanging, keeping, lineage, retaining, running, watching
-from .output import ReaderGone, note, one_line
+from .output import ReaderGone, note
 from .session import LogFormat, Session, debugging
 
 BUG, INTERRUPTED, READER_GONE = 70, 130, 141

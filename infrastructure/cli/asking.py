@@ -10,13 +10,13 @@ import typer
 from ...domain.errors import InvalidInput
 from ...projections.queries import MAX_PAGE
 from ...projections.run_view import RunView
+from ..inputs import moment_of, pairs_of
 from ..tracking.tracker import RunTracker
-from .inputs import moment_of, pairs_of
+from ..words import counted
 from .options import LOOK, AsJson, Run, Tags
 from .output import show as show_all
 from .output import write_json
 from .session import Session, remark, resolve
-from .words import counted
 
 
 def add_to(app: typer.Typer) -> None:

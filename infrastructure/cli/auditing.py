@@ -11,13 +11,13 @@ import typer
 
 from ...projections.history import StoreSnapshot
 from ...projections.verifying import SealCheck
+from ..inputs import moment_of
 from ..tracking.tracker import RunTracker
-from .inputs import moment_of
+from ..words import counted, moment, one_line
 from .keeping import bar
 from .options import KEEP, LOOK, AsJson
-from .output import one_line, show, write, write_json
+from .output import show, write, write_json
 from .session import Session, remark, resolve
-from .words import counted, moment
 
 
 class Time(StrEnum):

@@ -13,11 +13,11 @@ import typer
 from ..exchange.exporting import Format, check_elsewhere, write_export
 from ..exchange.importing import opened
 from ..tracking.tracker import RunTracker
+from ..words import counted
 from .keeping import bar
 from .options import KEEP, AsJson
 from .output import ReaderGone, write, write_json
 from .session import Session, remark, resolve
-from .words import counted
 
 STANDARD = Path("-")
 """Stdin or stdout."""

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import typer
 
+from ..words import counted
 from .options import KEEP, AsJson
 from .output import show, stderr_console, write, write_json
 from .session import Session, remark
-from .words import counted
 
 
 def add_to(app: typer.Typer) -> None:

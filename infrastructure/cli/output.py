@@ -48,11 +48,6 @@ def note(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def one_line(text: str) -> str:
-    """Whatever it is, as one line that cannot move the cursor."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
-
-
 def stderr_console() -> Console:
     """For progress bars."""
     from rich.console import Console

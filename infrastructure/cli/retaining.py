@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from ...domain.errors import InvalidInput
-from .inputs import moment_of
+from ..inputs import moment_of
+from ..words import counted
 from .keeping import bar
 from .options import KEEP, AsJson
 from .output import write, write_json
 from .session import Session, remark, resolve, this_user
-from .words import counted
 
 
 def add_to(app: typer.Typer) -> None:

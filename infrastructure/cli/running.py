@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ...domain.errors import InvalidInput
-from .inputs import number_of, pairs_of, params_of, span_of
+from ..inputs import number_of, pairs_of, params_of, span_of
 from .options import DO, Actor, Run, Tags
 from .session import Session, remark, resolve, this_user
 
@@ -98,7 +98,8 @@ def run(
             " here, track the work from Python with `RunTracker.run`"
         )
     from ..processes.process import TrackedCommand, run_command
-    from .output import note, one_line
+    from ..words import one_line
+    from .output import note
 
     session: Session = ctx.obj
     session.configure_logs(quiet=True)

@@ -14,8 +14,17 @@ from rich.text import Text
 from ...domain.events import RecordedEvent
 from ...domain.status import RunStatus
 from ...projections.run_view import RunView
-from . import words
-from .output import one_line
+from .. import words
+from ..words import one_line
+
+STYLES = {
+    "pending": "dim",
+    "running": "cyan",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+}
+FLAG_STYLE = "bold magenta"
 
 _SHORT = 8
 _REMARK = 100
@@ -34,7 +43,7 @@ def runs(views: Iterable[RunView], now: datetime, *, short: bool) -> Table:
             status(view),
             words.moment(view.created_at),
             words.took(view, now),
-            Text(_cut(words.remark(view)), style=words.FLAG_STYLE if view.flag else ""),
+            Text(_cut(words.remark(view)), style=FLAG_STYLE if view.flag else ""),
         )
     return table
 
@@ -44,19 +53,19 @@ def story(view: RunView, history: Sequence[RecordedEvent], now: datetime) -> Ren
     parts: list[RenderableType] = [_headline(view, now)]
     if view.flag is not None:
         text = f"It looks as if it will never end ({view.flag.reason} since {words.moment(view.flag.since)} UTC): {view.flag.detail}."
-        parts.append(Text(text, style=words.FLAG_STYLE))
+        parts.append(Text(text, style=FLAG_STYLE))
         parts.append(Text("`lastword sweep` gives it up; its real outcome would still be taken."))
     if view.status_update_failed:
         parts.append(
             Text(
                 "Nobody reported an outcome: this verdict is the tracker's own.",
-                style=words.FLAG_STYLE,
+                style=FLAG_STYLE,
             )
         )
     if view.contradicted:
         claims = [words.event(item) for item in history if item.type == "OutcomeContradicted"]
         text = f"Another outcome was reported after the last word: {'; '.join(claims)}."
-        parts.append(Text(text, style=words.FLAG_STYLE))
+        parts.append(Text(text, style=FLAG_STYLE))
     return Group(*parts, Text(), _facts(view, now))
 
 
@@ -71,7 +80,7 @@ def history(events: Sequence[RecordedEvent]) -> Table:
         late = item.recorded_at - item.occurred_at
         if late > _LATE:
             what = f"{what} (stored {words.span(late)} later)".strip()
-        style = words.STYLES.get(item.event.LEADS_TO or "", "")
+        style = STYLES.get(item.event.LEADS_TO or "", "")
         table.add_row(
             str(item.version),
             words.moment(item.occurred_at) + f".{item.occurred_at.microsecond // 1000:03d}",
@@ -88,17 +97,17 @@ def counts(numbers: dict[RunStatus, int]) -> Table:
     table = _table("status", "runs")
     table.columns[1].justify = "right"
     for name, number in numbers.items():
-        table.add_row(Text(name, style=words.STYLES[name]), f"{number:,}")
+        table.add_row(Text(name, style=STYLES[name]), f"{number:,}")
     return table
 
 
 def status(view: RunView) -> Text:
     """The status in its colour; with a mark where the store had to judge by itself."""
-    text = Text(view.status, style=words.STYLES[view.status])
+    text = Text(view.status, style=STYLES[view.status])
     if view.flag is not None:
-        text.append(" (flagged)", style=words.FLAG_STYLE)
+        text.append(" (flagged)", style=FLAG_STYLE)
     elif view.status_update_failed:
-        text.append(" (lost)", style=words.FLAG_STYLE)
+        text.append(" (lost)", style=FLAG_STYLE)
     return text
 
 
@@ -136,7 +145,7 @@ def _headline(view: RunView, now: datetime) -> Text:
         case RunStatus.CANCELLED:
             after = f" after {words.took(view, now)}" if view.started_at else " before it began"
             said = f"was cancelled{after}."
-    return text.append(said, style=words.STYLES[view.status])
+    return text.append(said, style=STYLES[view.status])
 
 
 def _facts(view: RunView, now: datetime) -> Table:

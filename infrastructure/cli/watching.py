@@ -12,8 +12,8 @@ from ...domain.errors import RunNotFound
 from ...domain.events import RecordedEvent
 from ...domain.values import RunId, run_key
 from ...projections.run_view import RunView
+from .. import words
 from ..tracking.tracker import RunTracker
-from . import words
 from .options import LOOK, AsJson
 from .output import write, write_json
 from .session import Session, remark, resolve

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ...domain.events import (
+from ..domain.events import (
     CancellationRequested,
     OutcomeContradicted,
     RecordedEvent,
@@ -17,17 +17,7 @@ from ...domain.events import (
     RunProgressed,
     RunStarted,
 )
-from ...projections.run_view import RunView
-from .output import one_line
-
-STYLES = {
-    "pending": "dim",
-    "running": "cyan",
-    "completed": "green",
-    "failed": "red",
-    "cancelled": "yellow",
-}
-FLAG_STYLE = "bold magenta"
+from ..projections.run_view import RunView
 
 
 def span(length: timedelta) -> str:
@@ -69,6 +59,11 @@ def counted(number: int, what: str) -> str:
     ('1 run', '2,000 runs')
     """
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def one_line(text: str) -> str:
+    """Whatever it is, as one line that cannot move the cursor."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
 
 
 def progress(view: RunView) -> str:

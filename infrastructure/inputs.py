@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from pydantic import JsonValue
 
-from ...domain.errors import InvalidInput
-from ...domain.values import utc
+from ..domain.errors import InvalidInput
+from ..domain.values import utc
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*([smhdw]?)")
