@@ -17,7 +17,7 @@ from ..domain.status import RunStatus
 from ..domain.values import Owner, RunId
 from .importing import ImportReport, Placed
 from .problems import Problem, ProblemKind
-from .queries import Page, RunQuery
+from .queries import Page, RunQuery, Tally, TallyQuery
 from .run_view import RunView
 
 
@@ -174,6 +174,10 @@ class RunStore(Protocol):
 
     def counts(self) -> dict[RunStatus, int]:
         """How many runs have each status; every status has a number."""
+        ...
+
+    def tally(self, query: TallyQuery) -> Tally:
+        """How many runs were created in each stretch of time, by status; never reads more than the query's limit of each."""
         ...
 
     def renew_lease(self, owner: Owner, now: datetime) -> None:

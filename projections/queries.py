@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, NamedTuple, TypeVar
 
 from ..domain.errors import InvalidInput
@@ -112,6 +112,78 @@ class RunQuery:
     def after(self) -> Cursor | None:
         """The cursor, decoded."""
         return None if self.cursor is None else Cursor.decode(self.cursor)
+
+
+MAX_STRETCHES = 1000
+"""Stretches in one tally at the most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TallyQuery:
+    """Which runs are counted, by when they were created: the numbers behind a chart.
+
+    Raises `InvalidInput` when made with a naive time, a stretch that is not positive, more than 1,000 stretches, or a name that no
+    run can have.
+    """
+
+    since: datetime
+    """Where the first stretch begins."""
+    stretch: timedelta
+    """How long each one is."""
+    stretches: int
+    """How many there are."""
+    name: str | None = None
+    """Only runs of this name."""
+    limit: int = 50_000
+    """Of each status so many runs are counted at the most, the newest ones; what a tally costs does not grow with the store."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "since", utc(self.since, "since"))
+        if self.stretch <= timedelta(0):
+            raise InvalidInput(
+                f"stretch: expected a positive timedelta, found {shown(self.stretch)}"
+            )
+        if not 1 <= self.stretches <= MAX_STRETCHES or self.limit < 1:
+            raise InvalidInput(
+                f"tally: expected 1 to {MAX_STRETCHES:,} stretches and a limit of 1 or more,"
+                f" found {shown(self.stretches)} and {shown(self.limit)}"
+            )
+        if self.name is not None:
+            text_of(self.name, "name")
+
+    @property
+    def until(self) -> datetime:
+        """Where the last stretch ends."""
+        return self.since + self.stretches * self.stretch
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many runs were created in each stretch of time, by the status that they have now."""
+
+    query: TallyQuery
+    numbers: tuple[Mapping[RunStatus, int], ...]
+    """One for each stretch, oldest first; a status without runs is not in it."""
+    capped: frozenset[RunStatus]
+    """Of these the limit was reached: there may be more runs, and the numbers of the oldest stretches may be too small."""
+
+    @classmethod
+    def of(cls, query: TallyQuery, counted: Iterable[tuple[int, RunStatus, int]]) -> Tally:
+        """From what a store counted: number of the stretch, status, runs.
+
+        >>> from datetime import UTC
+        >>> query = TallyQuery(since=datetime(2026, 2, 5, tzinfo=UTC), stretch=timedelta(hours=1), stretches=2, limit=9)
+        >>> tally = Tally.of(query, [(1, RunStatus.FAILED, 9)])
+        >>> tally.numbers[1][RunStatus.FAILED], RunStatus.FAILED in tally.capped
+        (9, True)
+        """
+        numbers: list[dict[RunStatus, int]] = [{} for _ in range(query.stretches)]
+        totals = dict.fromkeys(RunStatus, 0)
+        for stretch, status, runs in counted:
+            numbers[stretch][status] = runs
+            totals[status] += runs
+        capped = frozenset(status for status in RunStatus if totals[status] >= query.limit)
+        return cls(query, tuple(numbers), capped)
 
 
 def _countable(text: str) -> int:

@@ -9,11 +9,12 @@ runs there are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from ...domain.status import ACTIVE, RunStatus
 from ...domain.values import to_micros
-from ...projections.queries import Cursor, RunQuery
+from ...projections.queries import Cursor, RunQuery, TallyQuery
 from .rows import ROW_COLUMNS, SELECT_VIEW
 
 Statement = tuple[str, list[Any]]
@@ -66,6 +67,30 @@ def active(after: Cursor | None, limit: int) -> Statement:
     ORDER BY page.created_at, page.number
     """  # values are bound
     return statement, [*parameters, limit]
+
+
+def tally(query: TallyQuery) -> Statement:
+    """Number of the stretch, status, and how many runs were created in it. Reads nothing but an index, from its newest end."""
+    since = to_micros(query.since)
+    stretches: list[str] = []
+    parameters: list[Any] = []
+    named = "" if query.name is None else "name = ? AND "
+    for status in sorted(RunStatus):
+        stretches.append(
+            f"SELECT (created_at - ?) / ? AS stretch, '{status.value}', count(*) FROM ("
+            f"SELECT created_at FROM runs WHERE {named}status = ? AND created_at >= ? AND created_at < ?"
+            " ORDER BY created_at DESC LIMIT ?) GROUP BY stretch"
+        )
+        parameters += [
+            since,
+            query.stretch // timedelta(microseconds=1),
+            *([] if query.name is None else [query.name]),
+            status.value,
+            since,
+            to_micros(query.until),
+            query.limit,
+        ]
+    return " UNION ALL ".join(stretches), parameters
 
 
 def position_of(row: Sequence[Any]) -> Cursor:

@@ -24,7 +24,7 @@ from ...projections.ports import (
     StoredRow,
 )
 from ...projections.problems import Problem
-from ...projections.queries import Cursor, Page, RunQuery
+from ...projections.queries import Cursor, Page, RunQuery, Tally, TallyQuery
 from ...projections.run_view import RunView
 from ..clock import now_utc
 from ..logs import get_logger
@@ -236,6 +236,14 @@ class SQLiteStore:
         """See `RunStore.counts`."""
         counted = dict(self._datastore.fetch("SELECT status, runs FROM status_counts"))
         return {status: counted.get(status.value, 0) for status in RunStatus}
+
+    @translated
+    def tally(self, query: TallyQuery) -> Tally:
+        """See `RunStore.tally`."""
+        found = self._datastore.fetch(*queries.tally(query))
+        return Tally.of(
+            query, ((stretch, RunStatus(status), runs) for stretch, status, runs in found)
+        )
 
     @translated
     def renew_lease(self, owner: Owner, now: datetime) -> None:

@@ -17,7 +17,7 @@ from ...projections.completion import CompletionSignal, signal_of_event
 from ...projections.flags import Liveness, flag_of
 from ...projections.history import By, StoreSnapshot, as_of, by_of, snapshot_of
 from ...projections.ports import RunStore
-from ...projections.queries import Page, RunQuery, statuses_of
+from ...projections.queries import Page, RunQuery, Tally, TallyQuery, statuses_of
 from ...projections.run_view import RunView
 from ...projections.verifying import VerifyReport, verify
 from ..auditing.seal_files import Seal, read_seal, write_seal
@@ -118,6 +118,32 @@ class RunReader:
     def counts(self) -> dict[RunStatus, int]:
         """How many runs have each status; every status has a number."""
         return self._store.counts()
+
+    def tally(
+        self,
+        since: datetime,
+        *,
+        stretch: timedelta = timedelta(hours=1),
+        stretches: int = 24,
+        name: str | None = None,
+        limit: int = 50_000,
+    ) -> Tally:
+        """How many runs were created in each stretch of time from `since` on, by the status that they have now, for a chart.
+
+        Of each status the newest `limit` runs are counted at the most. Raises `InvalidInput`.
+
+        >>> from datetime import UTC, datetime
+        >>> from lastword import RunTracker
+        >>> midnight = datetime(2026, 2, 5, tzinfo=UTC)
+        >>> with RunTracker("sqlite:///:memory:", clock=lambda: midnight + timedelta(minutes=90)) as tracker:
+        ...     _ = tracker.create("import")
+        ...     tracker.tally(midnight, stretches=3).numbers
+        ({}, {<RunStatus.PENDING: 'pending'>: 1}, {})
+        """
+        query = TallyQuery(
+            since=since, stretch=stretch, stretches=stretches, name=name, limit=limit
+        )
+        return self._store.tally(query)
 
     def flagged(self, now: datetime | None = None) -> Views:
         """The active runs that look as if they will never end, oldest first, each with its `flag`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from threading import Thread
 from time import monotonic
@@ -24,7 +25,7 @@ from lastword.domain.events import (
 from lastword.domain.status import RunStatus
 from lastword.domain.values import ErrorInfo, RunId
 from lastword.projections.ports import RunStore
-from lastword.projections.queries import RunQuery, matches
+from lastword.projections.queries import RunQuery, Tally, TallyQuery, matches
 from lastword.projections.run_view import RunView
 from lastword.testing import START
 
@@ -51,6 +52,17 @@ queries = st.builds(
     since=st.none() | st.sampled_from(_MOMENTS),
     until=st.none() | st.sampled_from(_MOMENTS),
     limit=st.sampled_from([1, 2, 5, 50]),
+)
+
+
+tallies = st.builds(
+    TallyQuery,
+    since=st.sampled_from(_MOMENTS),
+    stretch=st.sampled_from(
+        [timedelta(microseconds=1), timedelta(seconds=0.7), timedelta(hours=1)]
+    ),
+    stretches=st.sampled_from([1, 2, 24]),
+    name=st.none() | st.sampled_from([*_NAMES, "nobody"]),
 )
 
 
@@ -110,6 +122,8 @@ class Asking:
         assert list(store.active()) == []
         assert store.find("a") == []
         assert store.counts() == dict.fromkeys(RunStatus, 0)
+        empty = TallyQuery(since=START, stretch=timedelta(hours=1), stretches=2)
+        assert store.tally(empty).numbers == ({}, {})
         assert list(store.scan()) == []
         assert store.rebuild() == 0
 
@@ -127,6 +141,41 @@ class Asking:
             assert list(store.query(query)) == expected[: query.limit]
 
         agree()
+
+    def test_a_tally_agrees_with_counting_one_by_one(self, store: RunStore):
+        """Each run that the query covers stands in the stretch in which it was created, under its status."""
+        everything = populate(store)
+
+        @SHARED
+        @given(tallies)
+        def agree(query: TallyQuery) -> None:
+            expected: list[dict[RunStatus, int]] = [{} for _ in range(query.stretches)]
+            for view in everything:
+                wanted = RunQuery(name=query.name, since=query.since, until=query.until)
+                if matches(view, wanted):
+                    at = expected[(view.created_at - query.since) // query.stretch]
+                    at[view.status] = at.get(view.status, 0) + 1
+            assert Tally(query, tuple(expected), frozenset()) == store.tally(query)
+
+        agree()
+
+    def test_a_tally_that_reaches_its_limit_counts_the_newest_and_says_so(self, store: RunStore):
+        """60 runs, 12 of each status: a limit of 13 reaches all, one of 3 the three newest of each."""
+        everything = populate(store)
+        span = timedelta(seconds=10)
+        whole = store.tally(TallyQuery(since=START, stretch=span, stretches=1, limit=13))
+        assert ((dict.fromkeys(RunStatus, 12),), frozenset()) == (whole.numbers, whole.capped)
+        some = store.tally(
+            TallyQuery(since=START, stretch=timedelta(seconds=1), stretches=10, limit=3)
+        )
+        assert frozenset(RunStatus) == some.capped
+        newest = [view.created_at for view in everything if view.status is RunStatus.FAILED][:3]
+        counted = {
+            second: numbers.get(RunStatus.FAILED, 0) for second, numbers in enumerate(some.numbers)
+        }
+        assert {second: n for second, n in counted.items() if n} == dict(
+            Counter((at - START) // timedelta(seconds=1) for at in newest)
+        )
 
     def test_runs_created_meanwhile_do_not_shift_a_page(self, store: RunStore):
         """Not when they are newer, and not when they were created at the very same moment."""

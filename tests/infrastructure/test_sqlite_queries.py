@@ -17,7 +17,7 @@ from lastword.infrastructure.sqlite import SQLiteStore, queries
 from lastword.infrastructure.sqlite.recorder import SELECT_EVENTS
 from lastword.infrastructure.sqlite.rows import ROW_COLUMNS, SELECT_VIEW, VIEW_COLUMNS
 from lastword.infrastructure.sqlite.schema import SCHEMA_VERSION, STEPS
-from lastword.projections.queries import Cursor, RunQuery
+from lastword.projections.queries import Cursor, RunQuery, TallyQuery
 from lastword.projections.run_view import RunView
 from lastword.testing import OWNER, START
 
@@ -61,6 +61,15 @@ def test_a_page_reads_no_more_than_it_needs(
     assert not [step for step in steps if step.startswith("SCAN") and "page" not in step and "subquery" not in step.lower() and "(" not in step]  # fmt: skip
     if after is not None:
         assert all("created_at" in step for step in inner if "COVERING INDEX" in step)
+
+
+@pytest.mark.parametrize("name", [None, "import"])
+def test_a_tally_reads_an_index_and_no_row(store: SQLiteStore, name: str | None):
+    """Of each status one stretch, from its newest end, so that the limit bounds what is read."""
+    query = TallyQuery(since=START, stretch=timedelta(hours=1), stretches=24, name=name)
+    steps = [step for step in plan(store, queries.tally(query)) if "runs" in step]
+    assert len(RunStatus) == len(steps)
+    assert all(step.startswith("SEARCH runs USING COVERING INDEX") for step in steps)
 
 
 def test_active_runs_and_ids_are_looked_up(store: SQLiteStore):

@@ -18,6 +18,7 @@ from lastword.projections.queries import (
     Cursor,
     Page,
     RunQuery,
+    TallyQuery,
     matches,
     statuses_of,
 )
@@ -248,3 +249,31 @@ def test_a_page_is_like_a_tuple_of_its_items():
     assert Page(()).next_cursor is None
     with pytest.raises(IndexError):
         Page(())[0]
+
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"since": datetime(2026, 2, 5)}, "since: expected an aware datetime"),  # noqa: DTZ001
+        ({"stretch": timedelta(0)}, "stretch: expected a positive timedelta"),
+        ({"stretches": 0}, "tally: expected 1 to 1,000 stretches"),
+        ({"stretches": 1001}, "tally: expected 1 to 1,000 stretches"),
+        ({"limit": 0}, "a limit of 1 or more"),
+        ({"name": "x" * 1025}, "name: expected at most 1024 characters"),
+    ],
+)
+def test_a_tally_that_makes_no_sense_is_refused(wrong: dict[str, Any], message: str):
+    """Before a store is asked."""
+    given: dict[str, Any] = {"since": START, "stretch": HOUR, "stretches": 24}
+    with pytest.raises(InvalidInput, match=message):
+        TallyQuery(**given | wrong)
+
+
+def test_a_tally_ends_where_its_last_stretch_ends():
+    """Whatever zone its beginning was given in."""
+    query = TallyQuery(since=START.astimezone(timezone(HOUR)), stretch=HOUR, stretches=24)
+    assert START + 24 * HOUR == query.until
+    assert UTC == query.since.tzinfo
