@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from lastword.infrastructure.auditing.archiving import ArchiveReport
     from lastword.infrastructure.auditing.erasing import EraseReport
     from lastword.infrastructure.auditing.seal_files import Seal
+    from lastword.infrastructure.exchange.migrating import MigrateReport, migrate
     from lastword.infrastructure.managing.manager import RunContext, RunManager
     from lastword.infrastructure.tracking.alerts import Failure
     from lastword.infrastructure.tracking.handle import RunHandle, current_run
@@ -77,6 +78,7 @@ __all__ = [
     "InvalidInput",
     "InvalidTransition",
     "LastwordError",
+    "MigrateReport",
     "OutcomeContradicted",
     "Owner",
     "Page",
@@ -112,6 +114,7 @@ __all__ = [
     "VerifyReport",
     "VersionConflict",
     "current_run",
+    "migrate",
 ]
 
 _HOMES = {
@@ -124,6 +127,7 @@ _HOMES = {
     "infrastructure.auditing.erasing": "EraseReport",
     "infrastructure.tracking.handle": "RunHandle current_run",
     "infrastructure.tracking.journal": "Receipt",
+    "infrastructure.exchange.migrating": "MigrateReport migrate",
     "infrastructure.managing.manager": "RunContext RunManager",
     "infrastructure.tracking.reading": "RunReader",
     "infrastructure.auditing.seal_files": "Seal",

@@ -116,6 +116,28 @@ class Rewrite(NamedTuple):
     """Of the record."""
 
 
+class Lease(NamedTuple):
+    """When an owner was last known to live."""
+
+    owner: str
+    """Its key."""
+    host: str
+    pid: int
+    renewed_at: datetime
+
+
+class Copied(NamedTuple):
+    """What one store gives to another that becomes its copy."""
+
+    store_id: str
+    """Of the one that gives; the copy has the same."""
+    after: int
+    """The position of the newest event that the copy has already; 0 for none."""
+    log: Iterable[Sequence[StoredRow]]
+    """The events behind it as they lie in the store that gives, in batches and in order of position."""
+    leases: Sequence[Lease]
+
+
 class RunStore(Protocol):
     """A place for events and views. Safe to use from many threads, processes, and after a fork."""
 
@@ -278,6 +300,19 @@ class RunStore(Protocol):
         """Replace events of a run, put on record that it was done, and compute the run's row anew, in one transaction; the new row.
 
         What was there is overwritten, not only let go. Raises `VersionConflict`.
+        """
+        ...
+
+    def leases(self) -> list[Lease]:
+        """Every owner that beats, or did so not long ago, in order of the key."""
+        ...
+
+    def restore(self, copied: Copied) -> int:
+        """Become the copy of another store: take its events as they lie there, with positions, times and all, and its id; how many they are.
+
+        One transaction. Rows are not computed: call `rebuild` next. Whoever opens the store before that computes them first.
+        Raises `StoreUnavailable` when the newest event is not at the position `after`: somebody has written meanwhile; what `log` raises;
+        and `InvalidInput` for an event that this kind of store cannot hold as it is. Then nothing has changed.
         """
         ...
 

@@ -1,23 +1,26 @@
-"""Commands for carrying histories away and bringing them in: export, import."""
+"""Commands for carrying histories away and bringing them in: export, import, migrate."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..exchange.exporting import Format, check_elsewhere, write_export
 from ..exchange.importing import opened
 from ..tracking.tracker import RunTracker
-from ..words import counted
-from .keeping import bar
+from ..words import counted, one_line
+from .keeping import bar, bars
 from .options import KEEP, AsJson
 from .output import ReaderGone, write, write_json
 from .session import Session, remark, resolve
+
+if TYPE_CHECKING:
+    from ..exchange.migrating import MigrateReport
 
 STANDARD = Path("-")
 """Stdin or stdout."""
@@ -29,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("export", rich_help_panel=KEEP)(export)
     app.command("import", rich_help_panel=KEEP)(import_)
+    app.command("migrate", rich_help_panel=KEEP)(migrate)
 
 
 def export(
@@ -103,6 +107,67 @@ def import_(
     more = f" and {extended:,} extended" if extended else ""
     read = f"{counted(report['events'], 'event')} of {counted(report['runs'], 'run')} read"
     write(f"{read}, {report['added']:,} added: {counted(new, 'new run')}{more}\n")
+
+
+def migrate(
+    ctx: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="FROM_URL", help="The store to copy; it is not changed.")
+    ],
+    destination: Annotated[
+        str,
+        typer.Argument(
+            metavar="TO_URL", help="An empty store, which is made when missing, or an earlier copy."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Copy a whole store to another one of any kind, and check the copy: the same events with the same positions, times and id.
+
+    Seals hold for the copy, too. Writers may go on meanwhile: stop them at the end and migrate again, which copies only what is new.
+    After a crash, do the same again. Exits with 1 when the verification of the copy finds something.
+
+    Example: lastword migrate sqlite:///runs.db postgresql://lastword@db1/runs
+    """
+    from ..exchange.migrating import migrate as copy
+
+    session: Session = ctx.obj
+    session.configure_logs()
+    with bars("opening") as tell:
+        report = copy(source, destination, tell)
+    if as_json:
+        write_json([{"ok": report.ok, **report.model_dump(mode="json")}])
+    else:
+        _tell_migration(report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _tell_migration(report: MigrateReport) -> None:
+    for problem in report.verified.problems:
+        write(one_line(str(problem)) + "\n")
+    runs = counted(report.verified.runs, "run")
+    write(
+        f"{counted(report.copied, 'event')} copied; {report.destination} has {runs} with {counted(report.events, 'event')}"
+    )
+    write(f" up to position {report.position}\nfingerprint {report.digest}\n")
+    if not report.ok:
+        found = len(report.verified.problems) + report.verified.omitted
+        remark(f"{counted(found, 'problem')} in the copy")
+    for left in _left_behind(report):
+        remark(left)
+    if not report.settled:
+        remark("stop who writes to the old store and migrate again: only what is new is copied")
+
+
+def _left_behind(report: MigrateReport) -> Iterator[str]:
+    if report.behind:
+        yield f"the old store went on by {counted(report.behind, 'event')}"
+    if report.waiting:
+        yield f"{counted(report.waiting, 'event')} wait in its spool on this machine; `lastword --url {report.source} deliver` tries again"
+    if report.writers:
+        more = f" and {len(report.writers) - 3:,} more" if len(report.writers) > 3 else ""
+        yield f"at work on it a moment ago: {', '.join(report.writers[:3])}{more}"
 
 
 def _imported(

@@ -79,8 +79,15 @@ def rebuild(ctx: typer.Context) -> None:
 @contextmanager
 def bar(text: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr while the block runs, if that is a terminal; call what it gives with (done, in all)."""
+    with bars(text) as tell:
+        yield lambda done, total: tell(text, done, total)
+
+
+@contextmanager
+def bars(text: str) -> Iterator[Callable[[str, int, int], None]]:
+    """The same for work of several steps; call what it gives with (step, done, in all). `text` stands there before the first."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda step, done, total: None
         return
     from rich.progress import (
         BarColumn,
@@ -96,6 +103,15 @@ def bar(text: str) -> Iterator[Callable[[int, int], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=stderr_console(), transient=True) as bars:
-        bar = bars.add_task(text, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total or None)
+    with Progress(*columns, console=stderr_console(), transient=True) as shown:
+        task = shown.add_task(text, total=None)
+        current = text
+
+        def tell(step: str, done: int, total: int) -> None:
+            nonlocal current
+            if step != current:  # its speed says nothing of the next one's
+                current = step
+                shown.reset(task, description=step, total=None)
+            shown.update(task, completed=done, total=total or None)
+
+        yield tell

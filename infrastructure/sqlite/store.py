@@ -16,6 +16,8 @@ from ...projections.importing import ImportReport, Placed
 from ...projections.ports import (
     Append,
     Appended,
+    Copied,
+    Lease,
     NewEvent,
     Past,
     Removed,
@@ -29,7 +31,7 @@ from ...projections.run_view import RunView
 from ..clock import now_utc
 from ..logs import get_logger
 from ..mapper import EventMapper, recorded_event
-from . import archiving, erasing, queries
+from . import archiving, erasing, queries, restoring
 from .datastore import ThreadDatastore
 from .faults import translated
 from .importing import import_runs
@@ -353,6 +355,16 @@ class SQLiteStore:
     def rewrite(self, rewrite: Rewrite) -> RunView:
         """See `RunStore.rewrite`."""
         return erasing.rewrite(self._datastore, rewrite, self._clock())
+
+    @translated
+    def leases(self) -> list[Lease]:
+        """See `RunStore.leases`."""
+        return restoring.leases(self._datastore)
+
+    @translated
+    def restore(self, copied: Copied) -> int:
+        """See `RunStore.restore`."""
+        return restoring.restore(self._datastore, copied)
 
     @translated
     def compact(self, *, whole: bool) -> bool:

@@ -8,5 +8,6 @@ pytest.register_assert_rewrite(
     "contracts.importing",
     "contracts.keeping",
     "contracts.kit",
+    "contracts.restoring",
     "contracts.traveling",
 )

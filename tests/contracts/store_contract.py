@@ -14,10 +14,11 @@ from contracts.importing import Importing
 from contracts.keeping import Keeping
 from contracts.kit import MovingClock
 from contracts.removing import Removing
+from contracts.restoring import Restoring
 from contracts.traveling import Traveling
 
 
-class StoreContract(Appending, Asking, Importing, Keeping, Removing, Traveling):
+class StoreContract(Appending, Asking, Importing, Keeping, Removing, Restoring, Traveling):
     """All of it."""
 
     @pytest.fixture
