@@ -50,8 +50,8 @@ format: $(STAMPS)/lint ## repair style and format
 typecheck: $(STAMPS)/lint $(STAMPS)/test $(INSTALLED)/.stamp ## check types: sources by path, tests against the built package
 	@$(BIN)/pyright --pythonpath build/venv/bin/python $(ARGS)
 
-bench: $(STAMPS)/core ## measure lifecycles beside the same work on the bare driver
-	@$(BIN)/python benchmarks/lifecycle.py $(ARGS)
+bench: $(STAMPS)/bench ## every figure beside its floor (ARGS="lifecycle reads", --smoke, --peers, --json FILE, --pictures FOLDER)
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 # The variable silences a notice about a next major release of mkdocs, which constraints.txt keeps out.
 docs: $(STAMPS)/docs $(INSTALLED)/.stamp ## build the documentation into site/; a broken link is an error

@@ -31,8 +31,8 @@ class Contender(Protocol):
         ...
 
     @property
-    def path(self) -> Path:
-        """The database file."""
+    def path(self) -> Path | None:
+        """The database file; None when it is not one file of this process."""
         ...
 
     def lifecycle(self) -> None:
@@ -63,6 +63,11 @@ class Series:
         """The median of the rounds."""
         return statistics.median(self.rates)
 
+    @property
+    def cpu_ms(self) -> float:
+        """The median of the rounds."""
+        return statistics.median(self.cpu)
+
     def ratios(self, floor: Series) -> list[float]:
         """Round by round: this one's rate over the floor's."""
         return [mine / other for mine, other in zip(self.rates, floor.rates, strict=True)]
@@ -76,7 +81,7 @@ class Series:
             "per_second": round(self.rate, 1),
             "ratio": round(middle, 3),
             "ratio_quartiles": [round(low, 3), round(high, 3)],
-            "cpu_ms": round(statistics.median(self.cpu), 4),
+            "cpu_ms": round(self.cpu_ms, 4) if self.cpu else None,
             "bytes_per_run": None if self.bytes_per_run is None else round(self.bytes_per_run),
             "lifecycles": self.lifecycles,
         }
@@ -94,7 +99,10 @@ def interleaved(contenders: Sequence[Contender], *, rounds: int, seconds: float)
             _measure(contenders[turn], series[turn], seconds)
     for contender, found in zip(contenders, series, strict=True):
         contender.close()
-        found.bytes_per_run = contender.path.stat().st_size / (found.lifecycles + 20)
+        if contender.path is None:
+            found.cpu = []  # it was spent elsewhere
+        else:
+            found.bytes_per_run = contender.path.stat().st_size / (found.lifecycles + 20)
     return series
 
 

@@ -1,4 +1,4 @@
-"""What it costs to begin: importing Lastword beside what it is made of, and the first answer of the command line."""
+"""What it costs to begin: importing Lastword beside what it is made of, the first answer of the command line, opening a store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from contenders import Lastword
 from harness import quartiles
+from report import Column, Options, Section, Table, Target
 
 PARTS = "import eventsourcing.application, eventsourcing.sqlite, pydantic, structlog"
 OWN = "from lastword import RunManager, RunTracker"
@@ -62,6 +64,51 @@ class Import:
             "loaded": self.loaded,
             "not_wanted": sorted(NOT_WANTED.intersection(self.loaded)),
         }
+
+
+def measure(options: Options) -> list[Table]:
+    """Imports, and where their time goes; the first answer of the command line."""
+    rounds = 2 if options.smoke else 15
+    found = measure_imports(rounds)
+    own = next(one for one in found if one["name"] == OWN)
+    shares = import_shares(1 if options.smoke else 3)
+    told = ", ".join(f"{name} {spent:.0f}" for name, spent in list(shares.items())[:8])
+    table = Table(
+        name="imports",
+        title="Imports in fresh processes",
+        columns=(
+            Column("wall_ms", "wall ms"),
+            Column("ratio", "ratio", ".2f"),
+            Column("cpu_ms", "CPU ms"),
+            Column("cpu_ratio", "ratio", ".2f"),
+        ),
+        rows=found,
+        drawn=("wall_ms",),
+        notes=[
+            f"The third one loads: {', '.join(own['loaded'])}",
+            f"Its ms by package (-X importtime): {told}",
+        ],
+        targets=[
+            Target("import, of its parts (CPU)", own["cpu_ratio"], 1.3, "at most", gross=3),
+            Target(
+                "modules that only the command line or an extra needs",
+                len(own["not_wanted"]),
+                0,
+                "at most",
+                gross=0,
+            ),
+        ],
+    )
+    store = Lastword(options.folder)
+    for _ in range(100):
+        store.lifecycle()
+    store.close()
+    cold = list_cold_ms(store.path, rounds)
+    table.notes.append(
+        f"lastword list: {'not installed' if cold is None else f'{cold:,.0f} ms'}, cold"
+    )
+    table.targets.append(Target("lastword list, cold, ms", cold, 500, "at most", gross=5000))
+    return [table]
 
 
 def measure_imports(rounds: int) -> list[dict[str, Any]]:
@@ -128,3 +175,6 @@ def _output(command: list[str], stream: str = "stdout") -> str:
 
 def _ratio(mine: list[float], floor: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(mine, floor, strict=True))
+
+
+SECTION = Section("imports", "importing, and the first answer of the command line", measure, 35)

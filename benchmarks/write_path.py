@@ -1,4 +1,4 @@
-"""Where the time of one lifecycle goes: ``python benchmarks/write_path.py``.
+"""Where the time of one lifecycle goes.
 
 Each layer is run without the ones around it, in turns with the others, on files in memory where there is such a folder: there an
 fsync is free, and what is left is the code's own CPU time.
@@ -6,9 +6,6 @@ fsync is free, and what is left is the code's own CPU time.
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import sys
 import tempfile
 import timeit
 from collections.abc import Callable
@@ -18,8 +15,7 @@ from pathlib import Path
 import uuid_utils
 from contenders import NAME, RESULT, Floor, Lastword
 from harness import Contender, interleaved
-from rich.console import Console
-from rich.table import Table
+from report import Column, Options, Section, Table
 
 from lastword import RunTracker
 from lastword.domain.commands import CompleteRun, CreateRun, StartRun
@@ -96,15 +92,9 @@ class TrackerAlone(Lastword):
         store.silent = True
 
 
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=60, help="rounds (default: %(default)s)")
-    parser.add_argument(
-        "--seconds", type=float, default=0.05, help="of each (default: %(default)s)"
-    )
-    options = parser.parse_args()
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+def measure(options: Options) -> list[Table]:
+    """Layers on their own, and pieces in a tight loop."""
+    rounds, seconds = (4, 0.02) if options.smoke else (60, 0.05)
     where = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="lastword-bench-", dir=where) as folder:
         makers: tuple[Callable[[Path], Contender], ...] = (
@@ -114,23 +104,28 @@ def main() -> int:
             Lastword,
         )
         series = interleaved(
-            [make(Path(folder)) for make in makers], rounds=options.rounds, seconds=options.seconds
+            [make(Path(folder)) for make in makers], rounds=rounds, seconds=seconds
         )
-    table = Table("layer, on its own", title="CPU time of one lifecycle (three steps)")
-    table.add_column("median us", justify="right")
-    table.add_column("fastest round us", justify="right")
-    for one in series:
-        table.add_row(
-            one.name, f"{statistics.median(one.cpu) * 1000:.0f}", f"{min(one.cpu) * 1000:.0f}"
-        )
-    console.print(table)
-    table = Table("piece, in a tight loop", title="\nThe pieces, with everything in the cache")
-    table.add_column("times", justify="right")
-    table.add_column("us a lifecycle", justify="right")
-    for name, times, spent in pieces():
-        table.add_row(name, str(times), f"{spent * times:.1f}")
-    console.print(table)
-    return 0
+    layers = Table(
+        name="write-path",
+        title="CPU time of one lifecycle (three steps), each layer on its own",
+        columns=(Column("median_us", "median us"), Column("fastest_us", "fastest round us")),
+        rows=[
+            {"name": one.name, "median_us": one.cpu_ms * 1000, "fastest_us": min(one.cpu) * 1000}
+            for one in series
+        ],
+        drawn=("median_us",),
+    )
+    small = Table(
+        name="write-path-pieces",
+        title="The pieces in a tight loop, with everything in the cache",
+        columns=(Column("times", "times"), Column("us", "us a lifecycle", ".1f")),
+        rows=[
+            {"name": name, "times": times, "us": spent * times} for name, times, spent in pieces()
+        ],
+        drawn=("us",),
+    )
+    return [layers, small]
 
 
 def pieces() -> list[tuple[str, int, float]]:
@@ -217,5 +212,4 @@ def _micros(call: Callable[[], object]) -> float:
     return min(timeit.repeat(call, number=500, repeat=9)) / 500 * 1e6
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+SECTION = Section("write_path", "where the time of one lifecycle goes", measure, 20)
