@@ -47,11 +47,12 @@ def started(
     *arguments: str,
     stdin: int = subprocess.PIPE,
     stdout: int = subprocess.PIPE,
+    **more: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The command in the background; it does not outlive the block."""
+    """The command in the background; it does not outlive the block. `more` is environment."""
     with subprocess.Popen(
         [*LASTWORD, *arguments],
-        env=environment(store),
+        env=environment(store, **more),
         stdin=stdin,
         stdout=stdout,
         stderr=subprocess.PIPE,

@@ -27,7 +27,7 @@ from ...domain.errors import (
     VersionConflict,
 )
 from ..words import one_line
-from . import asking, auditing, exchanging, keeping, lineage, retaining, running, watching
+from . import asking, auditing, exchanging, keeping, lineage, retaining, running, serving, watching
 from .output import ReaderGone, note
 from .session import LogFormat, Session, debugging
 
@@ -46,6 +46,7 @@ app = typer.Typer(
 running.add_to(app)
 asking.add_to(app)
 watching.add_to(app)
+serving.add_to(app)
 keeping.add_to(app)
 auditing.add_to(app)
 retaining.add_to(app)

@@ -1,0 +1,16 @@
+"""The router: every route of the API over one desk."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from ..desk import Desk
+from ..routing import Route
+from . import runs
+
+
+def api_router(desk: Desk) -> APIRouter:
+    """All routes of the API, to be included in an application at any prefix."""
+    router = APIRouter(route_class=Route)
+    runs.add_to(router, desk)
+    return router

@@ -1,0 +1,57 @@
+"""The application: API, pages and the guard around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from ..tracking.tracker import RunTracker
+from .api.routes import api_router
+from .desk import Desk
+from .document import described
+from .guarding.guard import Guard
+from .guarding.hosts import HostList
+from .guarding.tokens import Keyring
+from .problems import answer_to
+
+
+def create_app(
+    tracker: RunTracker, *, hosts: HostList | None = None, token: str | None = None
+) -> FastAPI:
+    """The whole application over one tracker, which stays the caller's to close.
+
+    `hosts` are the names that it answers for, by default those of the loopback; `token` is what clients must present, None: nothing.
+    Raises `InvalidInput` for a token that is too short.
+    """
+    desk = Desk(tracker)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        desk.close()
+
+    # The pages that FastAPI would offer at /docs load their script from another host.
+    app = FastAPI(
+        title="Lastword",
+        version=version("lastword"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.desk = desk
+    keyring = None if token is None else Keyring(token, clock=tracker.clock)
+    app.include_router(api_router(desk))
+    for kind in (HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, _answer)
+    app.openapi = lambda: described(app, with_token=keyring is not None)
+    app.add_middleware(Guard, hosts=hosts or HostList.for_binding("127.0.0.1"), keyring=keyring)
+    return app
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    return answer_to(error)

@@ -1,0 +1,1 @@
+"""Server-sent events: one watcher over the store for all who listen."""

@@ -1,0 +1,77 @@
+"""The real `lastword serve`: where it listens, what it refuses, how it ends."""
+
+import json
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from browsing import problem
+from commandline import PATIENCE, lastword, started
+from lastword import RunTracker
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_listens_and_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    """The address is printed when it answers; Ctrl-C and SIGTERM end it with 0, and the store is closed properly."""
+    store = tmp_path / "runs.db"
+    with started(store, "serve", "--port", "0", "--json") as server:
+        assert server.stdout is not None
+        told = json.loads(server.stdout.readline())
+        assert told["url"] == f"http://{told['host']}:{told['port']}"
+        assert {"items": [], "next_cursor": None} == httpx.get(f"{told['url']}/api/runs").json()
+        server.send_signal(number)
+        output, errors = server.communicate(timeout=PATIENCE)
+    assert (0, b"", b"") == (server.returncode, output, errors)
+    assert not Path(f"{store}-wal").exists()
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    """Wrong usage, in one line."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        answer = lastword(tmp_path / "runs.db", "serve", "--port", str(port))
+    assert (2, 1) == (answer.returncode, len(answer.stderr.splitlines()))
+    assert f"127.0.0.1:{port}: expected an address and port".encode() in answer.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_it_does_not_listen_to_other_machines_without_a_token(tmp_path: Path, host: str) -> None:
+    """It refuses to start, and says what is missing."""
+    answer = lastword(tmp_path / "runs.db", "serve", "--port", "0", "--host", host)
+    assert 2 == answer.returncode
+    assert b"set LASTWORD_TOKEN" in answer.stderr
+
+
+def test_a_short_token_is_refused_and_not_shown(tmp_path: Path) -> None:
+    """The message tells how to make a good one, not what was given."""
+    answer = lastword(tmp_path / "runs.db", "serve", "--port", "0", LASTWORD_TOKEN="hunter2")
+    assert 2 == answer.returncode
+    assert b"secrets.token_urlsafe" in answer.stderr
+    assert b"hunter2" not in answer.stderr
+
+
+def test_the_token_opens_every_address_and_is_never_logged(tmp_path: Path) -> None:
+    """Beyond the loopback: 401 without it; the log has refusals, and no trace of the token."""
+    token = "a-token-for-this-test-only"
+    store = tmp_path / "runs.db"
+    with RunTracker(store) as tracker:
+        tracker.create("import", run_id=1)
+    with started(
+        store, "--url", str(store), "--verbose", "serve", "--host", "0.0.0.0", "--port", "0", "--json",
+        LASTWORD_TOKEN=token,
+    ) as server:  # fmt: skip
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}"
+        assert (401, "token-required") == problem(httpx.get(f"{url}/api/runs/1"))
+        for wrong in (f"Bearer {token}x", f"Basic {token}", f"Bearer {token[:-1]}", "Bearer"):
+            answer = httpx.get(f"{url}/api/runs/1", headers={"Authorization": wrong})
+            assert (401, "token-required") == problem(answer)
+        answer = httpx.get(f"{url}/api/runs/1", headers={"Authorization": f"Bearer {token}"})
+        assert (200, 1) == (answer.status_code, answer.json()["run_id"])
+        server.send_signal(signal.SIGTERM)
+        _, log = server.communicate(timeout=PATIENCE)
+    assert (0, 5) == (server.returncode, log.count(b"lastword.web.refused"))
+    assert token[:-1].encode() not in log
