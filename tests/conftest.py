@@ -1,8 +1,34 @@
 """What all tests share."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from postgres import schema_of, shared_server
 
 # No deadline: a shared machine is slow now and then. `--hypothesis-profile=thorough` looks longer.
 settings.register_profile("quick", deadline=None, max_examples=50)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile("quick")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """The URL of a real PostgreSQL that all tests of this run share."""
+    folder = tmp_path_factory.getbasetemp()
+    if (
+        worker_id != "master"
+    ):  # pytest-xdist gives each of its processes a folder below that of the run
+        folder = folder.parent
+    with shared_server(folder) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """A URL whose schema belongs to this test alone."""
+    with schema_of(postgres_server) as url:
+        yield url
