@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from itertools import groupby
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 from ...domain.errors import StoreUnavailable
 from ...domain.events import STORE_KEY
 from ...domain.values import Owner, to_micros
-from ...projections.run_view import PROJECTION_VERSION, RunView, apply
+from ...projections.run_view import PROJECTION_VERSION, RunView
 from ..logs import get_logger
-from ..mapper import recorded_event
+from ..storing.folding import folded
 from .datastore import ThreadDatastore
 from .recorder import SELECT_EVENTS, owner_row
 from .rows import insert_row, row_of
@@ -60,10 +59,10 @@ class Rebuild:
         done, last_key = 0, ""
         while batch := self._batch(last_key, newest):
             last_key = batch[-1][1]
-            folded = list(_fold(batch))
+            views = list(folded(batch))
             with self._datastore.transaction(commit=True) as cursor:
                 self._still_mine(cursor.sqlite_cursor)
-                self._put(cursor.sqlite_cursor, folded)
+                self._put(cursor.sqlite_cursor, views)
             done += len(batch)
             if progress is not None:
                 progress(min(done, total), total)
@@ -142,7 +141,7 @@ class Rebuild:
             rows = raw.execute(
                 f"{SELECT_EVENTS} WHERE originator_id = ? ORDER BY originator_version", (key,)
             ).fetchall()
-            self._put(raw, list(_fold(rows)))
+            self._put(raw, list(folded(rows)))
 
     def _forget_archived(self, raw: sqlite3.Cursor) -> None:
         """Take out the rows whose events are gone; a row's number is the position of its first event."""
@@ -205,19 +204,6 @@ def stored_projection(datastore: ThreadDatastore) -> int | None:
     """The version of the fold that the rows were made with."""
     rows = datastore.fetch("SELECT value FROM meta WHERE key = 'projection'")
     return rows[0][0] if rows else None
-
-
-def _fold(rows: list[Any]) -> Iterator[tuple[int, RunView]]:
-    """The number and the view of each run; the rows are in order of run and version."""
-    for _, events in groupby(rows, key=lambda row: row[1]):
-        view: RunView | None = None
-        number = 0
-        for row in events:
-            if view is None:
-                number = row[0]
-            view = apply(view, recorded_event(row))
-        if view is not None:
-            yield number, view
 
 
 def _leftovers(raw: sqlite3.Cursor) -> list[str]:

@@ -1,0 +1,1 @@
+"""What the stores share: rows, folds, scans, checks; no driver."""

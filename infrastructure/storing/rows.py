@@ -1,0 +1,250 @@
+"""A run's view to a row of the table `runs` and back; what all stores share of it."""
+
+# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from ...domain.errors import StoreCorrupt
+from ...domain.status import RunStatus
+from ...domain.values import Owner, RunId, from_micros, to_micros
+from ...projections.run_view import RunView
+
+VIEW_COLUMNS = (
+    "name",
+    "status",
+    "status_update_failed",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "actor",
+    "error_type",
+    "error_message",
+    "exit_code",
+    "progress_current",
+    "progress_total",
+    "current_step",
+    "cancel_requested_at",
+    "last_seen_at",
+    "deadline_at",
+    "owner",
+    "parent_id",
+    "attempt",
+    "retry_of",
+    "exclusive",
+    "lease_seconds",
+    "tags",
+    "params",
+    "result",
+    "note",
+    "correlation_id",
+    "contradicted",
+    "version",
+    "position",
+)
+"""The columns that are named as the view's fields: all but `run_id`, which lies in `run_key` and `int_id`, and `flag`."""
+
+ROW_COLUMNS = ("number", "run_key", "int_id", *VIEW_COLUMNS)
+
+SELECT_VIEW = f"""
+SELECT {", ".join("o.owner" if column == "owner" else f"r.{column}" for column in ROW_COLUMNS)},
+    CASE r.status WHEN 'running' THEN l.renewed_at END
+FROM runs r LEFT JOIN owners o ON o.id = r.owner LEFT JOIN leases l ON l.owner = o.key
+"""
+"""Rows for `view_of`; a WHERE or ORDER BY goes behind it. `r` is the run."""
+
+SELECT_BARE_VIEW = f"""
+SELECT {", ".join("o.owner" if column == "owner" else f"r.{column}" for column in ROW_COLUMNS)}, NULL
+FROM runs r LEFT JOIN owners o ON o.id = r.owner
+"""
+"""The same without the lease."""
+
+_TIMES = (
+    "created_at",
+    "started_at",
+    "finished_at",
+    "cancel_requested_at",
+    "last_seen_at",
+    "deadline_at",
+)
+_NUMBERS = ("progress_current", "progress_total", "parent_id", "retry_of")
+_TEXTS = (
+    "name",
+    "actor",
+    "error_type",
+    "error_message",
+    "current_step",
+    "exclusive",
+    "note",
+    "correlation_id",
+)
+
+OwnerId = Callable[[Owner], int]
+"""Gives the number of the owner's row."""
+
+Encoder = Callable[[Any], Any]
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else to_json(value, inf_nan_mode="constants").decode()
+
+
+def _filled(value: Any) -> str | None:
+    return _json(value) if value else None
+
+
+def _flag(value: bool) -> int:
+    return 1 if value else 0
+
+
+def key_of(run_id: RunId) -> tuple[str, int | None]:
+    """`run_key` and `int_id` of an id that has been checked.
+
+    >>> key_of(17), key_of("17")
+    (('17', 1), ('17', None))
+    """
+    return str(run_id), 1 if isinstance(run_id, int) else None
+
+
+def id_of(run_key: str, int_id: int | None) -> RunId:
+    """The id in the type it was created with."""
+    return int(run_key) if int_id else run_key
+
+
+class RowFormat:
+    """How one kind of store writes rows.
+
+    `number` and `from_number` are the ways of a value that is an int, a float or a str, and not None, into a column and back; `text` and
+    `from_text` those of any other text, when the store cannot hold all of them as they are.
+    """
+
+    def __init__(
+        self,
+        number: Encoder,
+        from_number: Encoder,
+        *,
+        text: Encoder | None = None,
+        from_text: Encoder | None = None,
+    ) -> None:
+        self._encoders: dict[str, Encoder] = {
+            "status": lambda status: status.value,
+            "status_update_failed": _flag,
+            "contradicted": _flag,
+            "tags": _filled,
+            "params": _filled,
+            "result": _json,
+            **dict.fromkeys(_NUMBERS, lambda value: None if value is None else number(value)),
+            **dict.fromkeys(_TIMES, lambda moment: None if moment is None else to_micros(moment)),
+        }
+        if text is not None:
+            self._encoders |= dict.fromkeys(
+                _TEXTS, lambda value: None if value is None else text(value)
+            )
+        self._all = tuple((column, self._encoders.get(column)) for column in VIEW_COLUMNS)
+        self._from_number = from_number
+        self._from_text = from_text
+        self._chosen: dict[tuple[str, ...], Encoders] = {}
+
+    def row_of(self, view: RunView, number: int, owner_id: OwnerId) -> list[Any]:
+        """The view as the values of `ROW_COLUMNS`."""
+        run_key, int_id = key_of(view.run_id)
+        return [number, run_key, int_id, *_values(view.__dict__, self._all, owner_id)]
+
+    def filled(self, view: RunView, owner_id: OwnerId) -> tuple[tuple[str, ...], list[Any]]:
+        """The columns of the view that are not NULL, and their values."""
+        fields = view.__dict__
+        columns = tuple([column for column in VIEW_COLUMNS if fields[column] is not None])
+        return columns, _values(fields, self._encoded(columns), owner_id)
+
+    def changed(
+        self, old: RunView, new: RunView, owner_id: OwnerId
+    ) -> tuple[tuple[str, ...], list[Any]]:
+        """The columns in which the views differ, and their new values."""
+        before, after = old.__dict__, new.__dict__
+        columns = tuple([column for column in VIEW_COLUMNS if before[column] is not after[column]])
+        return columns, _values(after, self._encoded(columns), owner_id)
+
+    def view_of(self, row: Sequence[Any]) -> RunView:
+        """The view in a row of `SELECT_VIEW`. Raises `StoreCorrupt` when it is not one that was written here."""
+        values: dict[str, Any] = dict(zip(ROW_COLUMNS, row, strict=False))
+        lease = row[-1]
+        try:
+            if lease is not None and lease > (values["last_seen_at"] or 0):
+                values["last_seen_at"] = lease
+            values["run_id"] = id_of(values["run_key"], values["int_id"])
+            for column in _TIMES:
+                micros = values[column]
+                if micros is not None:
+                    values[column] = from_micros(micros)
+            for column in _NUMBERS:
+                number = values[column]
+                if number is not None:
+                    values[column] = self._from_number(number)
+            if self._from_text is not None:
+                for column in _TEXTS:
+                    text = values[column]
+                    if text is not None:
+                        values[column] = self._from_text(text)
+            tags, params, result, owner = (
+                values["tags"],
+                values["params"],
+                values["result"],
+                values["owner"],
+            )
+            values["tags"] = {} if tags is None else from_json(tags)
+            values["params"] = {} if params is None else from_json(params)
+            if result is not None:
+                values["result"] = from_json(result)
+            if owner is not None:
+                values["owner"] = owner_from(owner)
+            values["status"] = RunStatus(values["status"])
+            return RunView.model_validate(values)
+        except (TypeError, ValueError, OverflowError) as error:
+            found = (
+                error.errors(include_url=False, include_input=False)[0]["msg"]
+                if isinstance(error, ValidationError)
+                else error
+            )
+            raise StoreCorrupt(
+                f"run {values['run_key']}: expected its row as it was written, found something else: {found};"
+                " `lastword rebuild` computes all rows anew"
+            ) from error
+
+    def _encoded(self, columns: tuple[str, ...]) -> Encoders:
+        found = self._chosen.get(columns)
+        if found is None:
+            found = tuple((column, self._encoders.get(column)) for column in columns)
+            self._chosen[columns] = found
+        return found
+
+
+Encoders = tuple[tuple[str, Encoder | None], ...]
+
+
+def _values(fields: Mapping[str, Any], encoders: Encoders, owner_id: OwnerId) -> list[Any]:
+    return [
+        (_owner(fields[column], owner_id) if column == "owner" else fields[column])
+        if encoder is None
+        else encoder(fields[column])
+        for column, encoder in encoders
+    ]
+
+
+def _owner(owner: Owner | None, owner_id: OwnerId) -> int | None:
+    return None if owner is None else owner_id(owner)
+
+
+def owner_text(owner: Owner) -> str:
+    """The owner as the JSON under which it is stored."""
+    return owner.model_dump_json(exclude_none=True)
+
+
+@lru_cache(maxsize=1024)
+def owner_from(text: str) -> Owner:
+    """Back from JSON; runs of one process share the object."""
+    return Owner.model_validate_json(text)
