@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from postgres import schema_of, shared_server
+from postgres_server import schema_of, shared_server
 
 # No deadline: a shared machine is slow now and then. `--hypothesis-profile=thorough` looks longer.
 settings.register_profile("quick", deadline=None, max_examples=50)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from postgres import Server
+from postgres_server import Server
 
 
 def test_one_server_serves_all(postgres_url: str, postgres_server: str):
