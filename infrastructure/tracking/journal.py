@@ -61,6 +61,8 @@ class Receipt:
     """True when the store holds it. False: it is kept, and goes in front of the run's next append."""
     error: StoreUnavailable | StoreCorrupt | None = None
     """Why it is not stored."""
+    kept: bool = False
+    """True when what is not stored is safe on this machine's disk, so that it will be delivered even if this process dies."""
     view: RunView | None = None
     """The run as the store has it after this append; None when nothing was appended."""
 
@@ -348,7 +350,8 @@ class Journal:
         if happened:  # a repeat is no news
             names = tuple(event.TOPIC for event in happened)
             self._alerts.raise_(Failure(entry.run_id, names, error, kept))
-        return Receipt(entry.run_id, state.status, happened, stored=False, error=error)
+        safe = {item.event_id for item in entry.unsent} <= set(entry.kept_ids)
+        return Receipt(entry.run_id, state.status, happened, stored=False, error=error, kept=safe)
 
     def _entry(self, key: str, run_id: RunId, first: Command) -> tuple[Entry, bool]:
         known = self._runs.get(key)

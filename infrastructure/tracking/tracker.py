@@ -166,7 +166,7 @@ class RunTracker(RetainingTracker, RunReader):
             payload_limit=self.settings.payload_limit,
             now=now,
         )
-        return self._execute(str(uuid_utils.uuid7()) if run_id is None else run_id, command).run_id
+        return self.execute(str(uuid_utils.uuid7()) if run_id is None else run_id, command).run_id
 
     def start(self, run_id: RunId, *, owner: Owner | None = None) -> Receipt:
         """The work begins: in this process, unless another `owner` is named.
@@ -174,7 +174,7 @@ class RunTracker(RetainingTracker, RunReader):
         This process renews its lease in the background until the run's last word. Raises `RunNotFound`, `InvalidTransition`.
         """
         me = this_owner()
-        receipt = self._execute(run_id, StartRun(owner=owner or me, now=self._clock()))
+        receipt = self.execute(run_id, StartRun(owner=owner or me, now=self._clock()))
         if owner is None or owner == me:
             view = receipt.view or self._journal.last_known(run_id)
             self._holdings.hold(receipt.run_id, view.lease_seconds if view else None)
@@ -199,13 +199,13 @@ class RunTracker(RetainingTracker, RunReader):
         if not self._throttle.offer(run_key(run_id), command, now):
             self._holdings.keep_beating()
             return None
-        return self._execute(run_id, command)
+        return self.execute(run_id, command)
 
     def request_cancel(
         self, run_id: RunId, *, reason: str | None = None, actor: str | None = None
     ) -> Receipt:
         """Ask the work to stop. A pending run is cancelled at once; a finished one stays as it is. Raises `RunNotFound`."""
-        return self._execute(
+        return self.execute(
             run_id, RequestCancellation(reason=reason, actor=actor, now=self._clock())
         )
 
@@ -236,10 +236,17 @@ class RunTracker(RetainingTracker, RunReader):
         held = self._throttle.take(key)
         commands: tuple[Command, ...] = (outcome,) if held is None else (held, outcome)
         try:
-            return self._execute(run_id, *commands)
+            return self.execute(run_id, *commands)
         finally:
             self._throttle.forget(key)
             self._holdings.release(key)
+
+    def execute(self, run_id: RunId, *commands: Command) -> Receipt:
+        """Take commands of the domain as they are, all or none: for faces that take them from elsewhere. Raises what `decide` raises."""
+        receipt = self._journal.execute(run_id, *commands, strict=self.settings.strict)
+        if not receipt.stored:
+            self._holdings.hurry()  # the beat tries again
+        return receipt
 
     # -- a run around a piece of code
 
@@ -356,12 +363,6 @@ class RunTracker(RetainingTracker, RunReader):
 
     # -- inside
 
-    def _execute(self, run_id: RunId, *commands: Command) -> Receipt:
-        receipt = self._journal.execute(run_id, *commands, strict=self.settings.strict)
-        if not receipt.stored:
-            self._holdings.hurry()  # the beat tries again
-        return receipt
-
     def _turn(self) -> bool:
         """A beat of the background thread; True when it should come again soon."""
         self.beat()
@@ -380,7 +381,7 @@ class RunTracker(RetainingTracker, RunReader):
         if held is None:
             return
         try:
-            self._execute(key, held)
+            self.execute(key, held)
         except LastwordError as error:
             log.debug("lastword.progress.dropped", run_id=key, error=str(error))
 

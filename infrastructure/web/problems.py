@@ -82,6 +82,9 @@ class LastwordProblem(BaseModel):
     retryable: bool | None = Field(
         default=None, description="True when the same request may succeed a little later."
     )
+    spool_pending: int | None = Field(
+        default=None, description="Of `/healthz`: events that wait on this machine for the store."
+    )
     faults: list[Fault] | None = Field(
         default=None, description="Each thing that is wrong with the request."
     )

@@ -6,11 +6,12 @@ from fastapi import APIRouter
 
 from ..desk import Desk
 from ..routing import Route
-from . import runs
+from . import commands, feed, health, runs
 
 
 def api_router(desk: Desk) -> APIRouter:
     """All routes of the API, to be included in an application at any prefix."""
     router = APIRouter(route_class=Route)
-    runs.add_to(router, desk)
+    for part in (runs, commands, feed, health):
+        part.add_to(router, desk)
     return router
