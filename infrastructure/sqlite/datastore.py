@@ -22,9 +22,9 @@ from eventsourcing import persistence
 from eventsourcing.sqlite import SQLiteCursor, SQLiteDatastore
 
 from ...domain.errors import StoreUnavailable
+from ..storing.bell import Bell
 from .faults import cannot_write, closed, spoils_connection
 from .links import INHERITED, Link, gone, memory_link, open_link
-from .waiting import Bell
 
 _LIVE: weakref.WeakSet[ThreadDatastore] = weakref.WeakSet()
 """Every datastore of this process that is not closed; for the fork hooks."""

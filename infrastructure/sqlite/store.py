@@ -31,7 +31,8 @@ from ...projections.run_view import RunView
 from ..clock import now_utc
 from ..logs import get_logger
 from ..mapper import EventMapper, recorded_event
-from . import archiving, erasing, queries, restoring
+from ..storing import queries
+from . import archiving, erasing, restoring
 from .datastore import ThreadDatastore
 from .faults import translated
 from .importing import import_runs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from threading import Condition
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -17,33 +16,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.02
 """How long an append of another process may go unnoticed."""
-
-
-class Bell:
-    """Wakes those who wait in this process."""
-
-    def __init__(self) -> None:
-        self._condition = Condition()
-        self._waiting = 0
-        self.rung = 0
-        """Changes whenever it is rung."""
-
-    def ring(self) -> None:
-        """Wake everybody. Takes the lock only when somebody waits: who waits says so before looking at `rung`."""
-        self.rung += 1
-        if self._waiting:
-            with self._condition:
-                self._condition.notify_all()
-
-    def wait(self, seen: int, timeout: float) -> None:
-        """Block until `rung` is not `seen` any more, for at most `timeout` seconds."""
-        with self._condition:
-            self._waiting += 1
-            try:
-                if self.rung == seen:
-                    self._condition.wait(timeout)
-            finally:
-                self._waiting -= 1
 
 
 def wait_for_event(recorder: RunRecorder, after: int, timeout: float) -> bool:

@@ -13,10 +13,11 @@ import pytest
 from contracts.kit import Writer
 from lastword.domain.events import TERMINAL_TOPICS, RunCompleted, RunCreated, RunStarted
 from lastword.domain.status import RunStatus
-from lastword.infrastructure.sqlite import SQLiteStore, queries
+from lastword.infrastructure.sqlite import SQLiteStore
 from lastword.infrastructure.sqlite.recorder import SELECT_EVENTS
 from lastword.infrastructure.sqlite.rows import ROW_COLUMNS, SELECT_VIEW, VIEW_COLUMNS
 from lastword.infrastructure.sqlite.schema import SCHEMA_VERSION, STEPS
+from lastword.infrastructure.storing import queries
 from lastword.projections.queries import Cursor, RunQuery, TallyQuery
 from lastword.projections.run_view import RunView
 from lastword.testing import OWNER, START

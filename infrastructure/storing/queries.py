@@ -1,4 +1,4 @@
-"""Questions about many runs, as SQL that an index answers.
+"""Questions about many runs, as SQL that an index answers; written as SQLite reads it.
 
 There is no index on the time of creation alone. Each status has its own stretch of an index that ends with the time, and a
 page is merged from the first rows of each stretch, so that a page costs the same whatever is filtered and however many
@@ -41,7 +41,7 @@ def page(query: RunQuery, after: Cursor | None, limit: int) -> Statement | None:
             statement, values = _stretch(status, query, after, limit)
             stretches.append(statement)
             parameters += values
-    merged = " UNION ALL ".join(f"SELECT * FROM ({stretch})" for stretch in stretches)
+    merged = " UNION ALL ".join(f"SELECT * FROM ({stretch}) AS subquery" for stretch in stretches)
     statement = f"""
     WITH page AS ({merged} ORDER BY created_at DESC, number DESC LIMIT ?)
     {SELECT_VIEW.replace("FROM runs r", "FROM page CROSS JOIN runs r ON r.number = page.number")}
@@ -58,7 +58,7 @@ def active(after: Cursor | None, limit: int) -> Statement:
         behind = "" if after is None else " AND (created_at, number) > (?, ?)"
         stretches.append(
             "SELECT * FROM (SELECT number, created_at FROM runs WHERE status = ?"
-            f"{behind} ORDER BY created_at, number LIMIT ?)"
+            f"{behind} ORDER BY created_at, number LIMIT ?) AS subquery"
         )
         parameters += [status.value, *(after or ()), limit]
     statement = f"""
@@ -79,7 +79,7 @@ def tally(query: TallyQuery) -> Statement:
         stretches.append(
             f"SELECT (created_at - ?) / ? AS stretch, '{status.value}', count(*) FROM ("
             f"SELECT created_at FROM runs WHERE {named}status = ? AND created_at >= ? AND created_at < ?"
-            " ORDER BY created_at DESC LIMIT ?) GROUP BY stretch"
+            " ORDER BY created_at DESC LIMIT ?) AS subquery GROUP BY stretch"
         )
         parameters += [
             since,
@@ -112,10 +112,11 @@ def begins_with(fragment: str, limit: int) -> Statement:
 def ends_with(fragment: str, limit: int) -> Statement:
     """Keys that end with the fragment and do not begin with it, in order. Reads the whole index."""
     statement = (
-        "SELECT run_key, int_id FROM runs WHERE substr(run_key, ?) = ? AND substr(run_key, 1, ?) <> ?"
-        " ORDER BY run_key LIMIT ?"
+        "SELECT run_key, int_id FROM runs WHERE length(run_key) >= ? AND substr(run_key, length(run_key) - ? + 1) = ?"
+        " AND substr(run_key, 1, ?) <> ? ORDER BY run_key LIMIT ?"
     )
-    return statement, [-len(fragment), fragment, len(fragment), fragment, limit]
+    size = len(fragment)
+    return statement, [size, size, fragment, size, fragment, limit]
 
 
 def feed(select: str, after: int, limit: int, topics: Sequence[str]) -> Statement:
