@@ -40,6 +40,24 @@ def span(length: timedelta) -> str:
     return f"{seconds:.0f} s"
 
 
+def ago(length: timedelta) -> str:
+    """How long something is past, or will take to come, in one unit.
+
+    >>> ago(timedelta(seconds=3)), ago(timedelta(minutes=5)), ago(-timedelta(hours=2)), ago(timedelta(days=400))
+    ('3 s ago', '5 min ago', 'in 2 h', '400 d ago')
+    """
+    seconds = abs(int(length.total_seconds()))
+    if seconds < 1:
+        return "just now"
+    unit, size = next(
+        (unit, size)
+        for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+        if seconds >= size
+    )
+    text = f"{seconds // size:,} {unit}"
+    return f"in {text}" if length < timedelta(0) else f"{text} ago"
+
+
 def moment(at: datetime | None) -> str:
     """In UTC, to the second."""
     return "-" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
@@ -66,11 +84,22 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
 
 
+def amount(number: float) -> str:
+    """A number in somebody's unit, as it is read.
+
+    >>> amount(1_250_000), amount(0.5), amount(2.0), amount(1e30)
+    ('1,250,000', '0.5', '2', '1e+30')
+    """
+    if abs(number) >= 1e15:
+        return f"{number:g}"
+    return f"{number:,.3f}".rstrip("0").rstrip(".")
+
+
 def progress(view: RunView) -> str:
     """How far it got: ``3/10 (30 %) extract``; empty when nothing was reported."""
     if view.progress_current is None:
         return ""
-    parts = [f"{view.progress_current:g}" if view.progress_total is None else _share(view)]
+    parts = [amount(view.progress_current) if view.progress_total is None else _share(view)]
     if view.current_step:
         parts.append(one_line(view.current_step))
     return " ".join(parts)
@@ -96,8 +125,10 @@ def event(recorded: RecordedEvent) -> str:
         case RunStarted():
             text = f"pid {fact.owner.pid} on {fact.owner.host}"
         case RunProgressed():
-            total = "" if fact.total is None else f"/{fact.total:g}"
-            text = " ".join(filter(None, (f"{fact.current:g}{total}", fact.step, fact.message)))
+            total = "" if fact.total is None else f"/{amount(fact.total)}"
+            text = " ".join(
+                filter(None, (f"{amount(fact.current)}{total}", fact.step, fact.message))
+            )
         case RunFailed():
             text = f"{fact.error.type}: {fact.error.message}"
         case RunLost():
@@ -116,4 +147,4 @@ def event(recorded: RecordedEvent) -> str:
 def _share(view: RunView) -> str:
     current, total = view.progress_current or 0, view.progress_total or 0
     share = f" ({current / total:.0%})" if total > 0 else ""
-    return f"{current:g}/{total:g}{share}"
+    return f"{amount(current)}/{amount(total)}{share}"

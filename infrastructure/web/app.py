@@ -17,6 +17,7 @@ from .document import described
 from .guarding.guard import Guard
 from .guarding.hosts import HostList
 from .guarding.tokens import Keyring
+from .pages.routes import pages_router
 from .problems import answer_to
 
 
@@ -46,6 +47,7 @@ def create_app(
     app.state.desk = desk
     keyring = None if token is None else Keyring(token, clock=tracker.clock)
     app.include_router(api_router(desk))
+    app.include_router(pages_router(desk))
     for kind in (HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     app.openapi = lambda: described(app, with_token=keyring is not None)

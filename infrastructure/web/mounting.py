@@ -1,4 +1,4 @@
-"""The API as a part of somebody else's application."""
+"""The API, and the pages, as a part of somebody else's application."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from fastapi import APIRouter
 from ..tracking.tracker import RunTracker
 from .api.routes import api_router
 from .desk import Desk
+from .pages.routes import pages_router
 
 
-def router(tracker: RunTracker) -> APIRouter:
+def router(tracker: RunTracker, *, pages: bool = False) -> APIRouter:
     """The API's routes over this tracker, for ``app.include_router(router(tracker), prefix="/lastword")``.
+
+    With `pages` the web page is there, too: at the prefix and below it.
 
     Who may ask, from where, and how much they may send is for the application to decide: see docs/security.md.
 
@@ -20,4 +23,8 @@ def router(tracker: RunTracker) -> APIRouter:
     True
     >>> tracker.close()
     """
-    return api_router(Desk(tracker))
+    desk = Desk(tracker)
+    routes = api_router(desk)
+    if pages:
+        routes.include_router(pages_router(desk))
+    return routes

@@ -1,0 +1,1 @@
+"""The web page: HTML from the server, and one script that keeps it fresh."""
