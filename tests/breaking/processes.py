@@ -18,21 +18,33 @@ from types import TracebackType
 from typing import Any, Self
 
 ROLES = Path(__file__).with_name("roles.py")
+HOST_ROLES = Path(__file__).with_name("host_roles.py")
 PATIENCE = 60.0
 """Seconds that any answer of a child may take on a busy machine."""
 
 
 class Child:
-    """A process that plays one of the parts in `roles.py`. Leaving the block ends it, whatever happened."""
+    """A process that plays one of the parts in a script. Leaving the block ends it, whatever happened.
 
-    def __init__(self, role: str, store: Path, **options: Any) -> None:
+    `within` is a command that runs it somewhere else, e.g. in a network namespace.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        store: Path | str,
+        *,
+        script: Path = ROLES,
+        within: tuple[str, ...] = (),
+        **options: Any,
+    ) -> None:
         self._pending = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the block
         paths = [str(ROLES.parent.parent), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         environment.pop("LASTWORD_SPOOL_DIR", None)
         self.process = subprocess.Popen(
-            [sys.executable, str(ROLES), role, str(store), json.dumps(options)],
+            [*within, sys.executable, str(script), role, str(store), json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -81,6 +93,11 @@ class Child:
         """Send a line and wait for the answer."""
         self.say(word)
         return self.answer(timeout)
+
+    def hear_after(self, word: str, expected: object) -> None:
+        """Send a line and wait for exactly this answer."""
+        self.say(word)
+        self.hear(expected)
 
     def errors(self) -> str:
         """The end of what it wrote to standard error."""
