@@ -19,17 +19,22 @@ from .guarding.hosts import HostList
 from .guarding.tokens import Keyring
 from .pages.routes import pages_router
 from .problems import answer_to
+from .streaming.response import STREAMS_PER_CLIENT
 
 
 def create_app(
-    tracker: RunTracker, *, hosts: HostList | None = None, token: str | None = None
+    tracker: RunTracker,
+    *,
+    hosts: HostList | None = None,
+    token: str | None = None,
+    streams_per_client: int = STREAMS_PER_CLIENT,
 ) -> FastAPI:
     """The whole application over one tracker, which stays the caller's to close.
 
     `hosts` are the names that it answers for, by default those of the loopback; `token` is what clients must present, None: nothing.
     Raises `InvalidInput` for a token that is too short.
     """
-    desk = Desk(tracker)
+    desk = Desk(tracker, streams_per_client=streams_per_client)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

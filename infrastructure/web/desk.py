@@ -10,6 +10,8 @@ from typing import ParamSpec, TypeVar
 
 from ...domain.errors import StoreUnavailable
 from ..tracking.tracker import RunTracker
+from .streaming.hub import Hub
+from .streaming.response import STREAMS_PER_CLIENT, Turnstile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,11 +55,18 @@ class Desk:
     their answer, nor either of them the probe of health.
     """
 
-    def __init__(self, tracker: RunTracker) -> None:
+    def __init__(
+        self, tracker: RunTracker, *, streams_per_client: int = STREAMS_PER_CLIENT
+    ) -> None:
         self.tracker = tracker
         self._reading = Lane("read", _READERS)
         self._writing = Lane("write", _WRITERS)
         self._looking = Lane("look", _LOOKERS)
+        self.hub = Hub(self)
+        """For those who listen."""
+        self.turnstile = Turnstile(streams_per_client)
+        self.keepalive_seconds = 15.0
+        """After so long a silence, a stream says that it is still there."""
 
     async def ask(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """A question to the store, e.g. ``await desk.ask(desk.tracker.get, 17)``."""
@@ -72,6 +81,7 @@ class Desk:
         return await self._looking.run(function, *args, **kwargs)
 
     def close(self) -> None:
-        """Let the threads go. The tracker belongs to whoever made it."""
+        """Let listeners and threads go. The tracker belongs to whoever made it."""
+        self.hub.close()
         for lane in (self._reading, self._writing, self._looking):
             lane.close()

@@ -8,9 +8,12 @@ from ..tracking.tracker import RunTracker
 from .api.routes import api_router
 from .desk import Desk
 from .pages.routes import pages_router
+from .streaming.response import STREAMS_PER_CLIENT
 
 
-def router(tracker: RunTracker, *, pages: bool = False) -> APIRouter:
+def router(
+    tracker: RunTracker, *, pages: bool = False, streams_per_client: int = STREAMS_PER_CLIENT
+) -> APIRouter:
     """The API's routes over this tracker, for ``app.include_router(router(tracker), prefix="/lastword")``.
 
     With `pages` the web page is there, too: at the prefix and below it.
@@ -23,7 +26,7 @@ def router(tracker: RunTracker, *, pages: bool = False) -> APIRouter:
     True
     >>> tracker.close()
     """
-    desk = Desk(tracker)
+    desk = Desk(tracker, streams_per_client=streams_per_client)
     routes = api_router(desk)
     if pages:
         routes.include_router(pages_router(desk))

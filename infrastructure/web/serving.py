@@ -14,7 +14,9 @@ from pydantic import SecretStr
 from ...domain.errors import InvalidInput
 from ..tracking.tracker import RunTracker
 from .app import create_app
+from .desk import Desk
 from .guarding.hosts import HostList, is_loopback
+from .streaming.response import STREAMS_PER_CLIENT
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 5278
 _BACKLOG = 1024
@@ -38,6 +40,7 @@ class Server(uvicorn.Server):
         port: int = DEFAULT_PORT,
         token: SecretStr | None = None,
         allowed_hosts: Iterable[str] = (),
+        streams_per_client: int = STREAMS_PER_CLIENT,
         when_ready: Callable[[Server], object] | None = None,
     ) -> None:
         if token is None and not is_loopback(host):
@@ -49,7 +52,9 @@ class Server(uvicorn.Server):
             tracker,
             hosts=HostList.for_binding(host, allowed_hosts),
             token=None if token is None else token.get_secret_value(),
+            streams_per_client=streams_per_client,
         )
+        self._desk: Desk = app.state.desk
         self.host = host
         self._when_ready = when_ready
         self._socket = _bound(host, port)
@@ -88,6 +93,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self._when_ready is not None:
             self._when_ready(self)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams first: others would wait for them."""
+        self._desk.hub.hang_up()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

@@ -16,6 +16,7 @@ from ....domain.redaction import sanitise, sanitise_traceback
 from ....domain.status import RunStatus
 from ....domain.values import ErrorInfo, RunId
 from ....projections.run_view import RunView
+from ...managing.endings import Claim
 from ...tracking.journal import Receipt
 from ...tracking.tracker import RunTracker
 from ..desk import Desk
@@ -197,6 +198,9 @@ def add_to(router: APIRouter, desk: Desk) -> None:
 async def _answer(
     desk: Desk, receipt: Receipt, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
+    if receipt.error is not None and receipt.status.is_terminal:
+        last_known = desk.tracker.last_known(receipt.run_id)
+        desk.hub.not_stored(Claim(receipt.run_id, receipt.status, str(receipt.error), last_known))
     if receipt.error is not None and not receipt.kept:
         raise receipt.error  # it is safe nowhere: the client must send it again
     view = receipt.view
