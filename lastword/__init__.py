@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from lastword.infrastructure.exchange.migrating import MigrateReport, migrate
     from lastword.infrastructure.managing.manager import RunContext, RunManager
     from lastword.infrastructure.tracking.alerts import Failure
+    from lastword.infrastructure.tracking.asynchronous import AsyncRunTracker
     from lastword.infrastructure.tracking.handle import RunHandle, current_run
     from lastword.infrastructure.tracking.journal import Receipt
     from lastword.infrastructure.tracking.reading import RunReader
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArchiveReport",
+    "AsyncRunTracker",
     "CancellationRequested",
     "CancelledByRequest",
     "CompletionSignal",
@@ -125,6 +127,7 @@ _HOMES = {
     "infrastructure.tracking.alerts": "Failure",
     "infrastructure.auditing.archiving": "ArchiveReport",
     "infrastructure.auditing.erasing": "EraseReport",
+    "infrastructure.tracking.asynchronous": "AsyncRunTracker",
     "infrastructure.tracking.handle": "RunHandle current_run",
     "infrastructure.tracking.journal": "Receipt",
     "infrastructure.exchange.migrating": "MigrateReport migrate",

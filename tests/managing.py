@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,21 @@ def managed(path: Path, **settings: Any) -> Iterator[RunManager]:
     """A manager of its own tracker, as another process would have."""
     with RunTracker(path, **settings) as tracker, RunManager(tracker) as manager:
         yield manager
+
+
+def finished(work: Coroutine[Any, Any, Any]) -> Any:
+    """What the work gives, in time, on a loop of its own."""
+
+    async def in_time() -> Any:
+        return await asyncio.wait_for(work, PATIENCE)
+
+    return asyncio.run(in_time())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Give way to other tasks until the condition holds."""
+    while not condition():  # noqa: ASYNC110  # any condition, also of other threads
+        await asyncio.sleep(0.001)
 
 
 class Other:

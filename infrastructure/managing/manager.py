@@ -18,12 +18,12 @@ from ...projections.run_view import RunView
 from ..liveness.sweeper import BackgroundSweeper
 from ..logs import get_logger
 from ..tracking.journal import Receipt
+from ..workers import Workers
 from .context import RunContext
 from .endings import Message
 from .executing import Execution, is_inside
 from .notifier import Notifier
 from .subscribers import MessageStream
-from .workers import Workers
 
 if TYPE_CHECKING:
     from ..tracking.tracker import RunTracker
@@ -86,7 +86,7 @@ class RunManager:
             raise InvalidInput(f"sweep_every: expected a positive timedelta, found {sweep_every}")
         self._tracker = tracker
         self._sweeper = BackgroundSweeper(tracker.sweep, tracker.clock, sweep_every)
-        self._workers = Workers(max_workers)
+        self._workers = Workers(max_workers, "lastword-worker")
         self._notifier = Notifier(tracker)
         self._changed = threading.Condition()
         self._runs: dict[str, Execution] = {}

@@ -76,25 +76,39 @@ class RunHandle:
         message: str | None = None,
     ) -> None:
         """Report how far the work is, in any unit. At most one report a second is stored, and always the last one."""
-        try:
+        with self._tolerant():
             self._tracker.progress(self._run_id, current, total, step=step, message=message)
-        except LastwordError as error:
-            if self._tracker.settings.strict:
-                raise
-            log.warning("lastword.progress.refused", run_id=self._run_id, error=str(error))
 
     @property
     def cancelled(self) -> bool:
         """Whether somebody, in any process, asked the run to stop. Looks into the store at most twice a second."""
-        if not self._cancel_seen and monotonic() >= self._next_look:
-            self._next_look = monotonic() + _CANCEL_POLL_SECONDS
-            try:
-                self._cancel_seen = self._tracker.get(self._run_id).cancel_requested_at is not None
-            except LastwordError as error:
-                log.debug("lastword.cancel.unknown", run_id=self._run_id, error=str(error))
+        if self._look_is_due():
+            self._look()
         return self._cancel_seen
 
     def raise_if_cancelled(self) -> None:
         """Leave the work when somebody asked for it. Raises `CancelledByRequest`; the run is recorded as cancelled."""
         if self.cancelled:
             raise CancelledByRequest("cancellation requested")
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        try:
+            yield
+        except LastwordError as error:
+            if self._tracker.settings.strict:
+                raise
+            log.warning("lastword.progress.refused", run_id=self._run_id, error=str(error))
+
+    def _look_is_due(self) -> bool:
+        """Whether to look for a request; counts as the look."""
+        if self._cancel_seen or monotonic() < self._next_look:
+            return False
+        self._next_look = monotonic() + _CANCEL_POLL_SECONDS
+        return True
+
+    def _look(self) -> None:
+        try:
+            self._cancel_seen = self._tracker.get(self._run_id).cancel_requested_at is not None
+        except LastwordError as error:
+            log.debug("lastword.cancel.unknown", run_id=self._run_id, error=str(error))

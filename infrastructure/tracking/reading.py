@@ -64,6 +64,11 @@ class RunReader:
         """The clock by which flags are told."""
         return self._clock
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, and answers no more."""
+        return self._closed.is_set()
+
     def get(self, run_id: RunId) -> RunView:
         """The run as the store has it now, with its flag. Raises `RunNotFound`."""
         view = self._store.view(run_id)

@@ -4,54 +4,36 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from ...domain.errors import InvalidInput
+from ...domain.values import RunId
 from ..logs import bound, get_logger
 from .handle import RunHandle, as_current
 
 if TYPE_CHECKING:
-    import asyncio
-
     from .tracker import RunTracker
 
 log = get_logger("lastword.scoped")
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T")
+H = TypeVar("H", bound=RunHandle)
 
 
 @contextmanager
 def run_scope(tracker: RunTracker, name: str, **create: Any) -> Iterator[RunHandle]:
     """See `RunTracker.run`."""
-    handle = _begin(tracker, name, create)
+    handle = begin_run(tracker, name, create, RunHandle)
     with bound(run_id=handle.run_id), as_current(handle):
         try:
             yield handle
         except BaseException as error:
-            _end(tracker, handle, error)
+            end_run(tracker, handle, error)
             raise
-        _end(tracker, handle, None)
-
-
-@asynccontextmanager
-async def arun_scope(tracker: RunTracker, name: str, **create: Any) -> AsyncIterator[RunHandle]:
-    """See `RunTracker.arun`."""
-    handle, cancelled = await _to_its_end(functools.partial(_begin, tracker, name, create))
-    with bound(run_id=handle.run_id), as_current(handle):
-        try:
-            if cancelled is not None:
-                raise cancelled  # noqa: TRY301  # as if it came out of the block
-            yield handle
-        except BaseException as error:
-            await _to_its_end(functools.partial(_end, tracker, handle, error))
-            raise
-        _, cancelled = await _to_its_end(functools.partial(_end, tracker, handle, None))
-        if cancelled is not None:
-            raise cancelled
+        end_run(tracker, handle, None)
 
 
 def tracked(
@@ -66,6 +48,7 @@ def tracked(
                 " track the code that consumes it"
             )
         if inspect.iscoroutinefunction(function):
+            from .ascoped import arun_scope  # brings asyncio along
 
             @functools.wraps(function)
             async def around_async(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -88,13 +71,20 @@ def tracked(
     return decorate
 
 
-def _begin(tracker: RunTracker, name: str, create: dict[str, Any]) -> RunHandle:
+def begin_run(
+    tracker: RunTracker,
+    name: str,
+    create: dict[str, Any],
+    handle: Callable[[RunTracker, RunId], H],
+) -> H:
+    """Create and start a run; its handle."""
     run_id = tracker.create(name, **create)
     tracker.start(run_id)
-    return RunHandle(tracker, run_id)
+    return handle(tracker, run_id)
 
 
-def _end(tracker: RunTracker, handle: RunHandle, error: BaseException | None) -> None:
+def end_run(tracker: RunTracker, handle: RunHandle, error: BaseException | None) -> None:
+    """Record how the block ended. A fault of the store is raised only when the tracker is strict and the block raised nothing."""
     try:
         tracker.finish(handle.run_id, tracker.outcome_of(error, handle.result))
     except Exception:
@@ -102,17 +92,3 @@ def _end(tracker: RunTracker, handle: RunHandle, error: BaseException | None) ->
         log.error("lastword.outcome.not_recorded", run_id=handle.run_id, exc_info=True)
         if tracker.settings.strict and error is None:
             raise
-
-
-async def _to_its_end(action: Callable[[], T]) -> tuple[T, asyncio.CancelledError | None]:
-    """What the action gives, run in a thread to its end also when the task is cancelled meanwhile; and that cancellation."""
-    import asyncio  # slow to import, and loaded anyway where there is a task
-
-    work = asyncio.ensure_future(asyncio.to_thread(action))
-    cancelled: asyncio.CancelledError | None = None
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    return work.result(), cancelled

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import uuid_utils
 from pydantic import JsonValue
@@ -34,12 +33,11 @@ from ..opening import open_store, spool_folder
 from ..spooling.spool import Spool, SpoolStatus
 from .alerts import Alerts, Failure
 from .backlog import Backlog
-from .handle import RunHandle
 from .journal import Journal, Receipt
 from .outcomes import OutcomeCommand, cancelled, completed, failed, outcome_of
 from .reading import RunReader, Views
 from .retrying import RetryPolicy
-from .scoped import arun_scope, run_scope, tracked
+from .scoping import ScopingTracker
 from .throttle import ProgressThrottle
 
 if TYPE_CHECKING:
@@ -47,16 +45,13 @@ if TYPE_CHECKING:
 
 log = get_logger("lastword.tracker")
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 
 def new_event_id() -> str:
     """A fresh UUIDv7 as 32 hexadecimal digits."""
     return uuid_utils.uuid7().hex
 
 
-class RunTracker(RetainingTracker, RunReader):
+class RunTracker(ScopingTracker, RetainingTracker, RunReader):
     """Records what happens to runs, and answers questions about them.
 
     `url` is a path, ``sqlite:///path`` or ``sqlite:///:memory:``; None means ``$LASTWORD_URL``, else a file in the user's data
@@ -194,12 +189,8 @@ class RunTracker(RetainingTracker, RunReader):
         At most one report per `progress_interval` is stored; of those between, the newest is held and stored a little later, or
         with the last word. None when it was held. Raises `RunNotFound`, `InvalidTransition`, `InvalidInput`.
         """
-        now = self._clock()
-        command = RecordProgress(current=current, total=total, step=step, message=message, now=now)
-        if not self._throttle.offer(run_key(run_id), command, now):
-            self._holdings.keep_beating()
-            return None
-        return self.execute(run_id, command)
+        command = self.report(run_id, current, total, step=step, message=message)
+        return None if command is None else self.execute(run_id, command)
 
     def request_cancel(
         self, run_id: RunId, *, reason: str | None = None, actor: str | None = None
@@ -247,39 +238,6 @@ class RunTracker(RetainingTracker, RunReader):
         if not receipt.stored:
             self._holdings.hurry()  # the beat tries again
         return receipt
-
-    # -- a run around a piece of code
-
-    def run(self, name: str, **create: Any) -> AbstractContextManager[RunHandle]:
-        """A run around a block: created and started before it, one outcome after it. Takes what `create` takes.
-
-        An exception is recorded as failed and raised again; a keyboard interrupt or a cancellation as cancelled;
-        ``SystemExit`` with the code 0 or None as completed, else as failed.
-
-        >>> with RunTracker("sqlite:///:memory:") as tracker:
-        ...     with tracker.run("import", actor="cron") as run:
-        ...         run.progress(3, 10, step="extract")
-        ...     tracker.get(run.run_id).progress_current
-        3
-        """
-        return run_scope(self, name, **create)
-
-    def arun(self, name: str, **create: Any) -> AbstractAsyncContextManager[RunHandle]:
-        """`run` for ``async with``; the store is asked in a thread, never in the event loop. A cancelled task: cancelled."""
-        return arun_scope(self, name, **create)
-
-    def tracked(self, name: str, **create: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """A decorator: every call, sync or async, is a run; what the function returns is the run's result.
-
-        >>> tracker = RunTracker("sqlite:///:memory:")
-        >>> @tracker.tracked("double")
-        ... def double(number):
-        ...     return number * 2
-        >>> double(4), tracker.latest("double").result
-        (8, 8)
-        >>> tracker.close()
-        """
-        return tracked(self, name, create)
 
     # -- keeping house
 
@@ -360,6 +318,25 @@ class RunTracker(RetainingTracker, RunReader):
     def outcome_of(self, error: BaseException | None, result: object = None) -> OutcomeCommand:
         """What to record for work that returned `result` or raised `error`, by this tracker's clock and limits."""
         return outcome_of(error, result, now=self._clock(), limit=self.settings.payload_limit)
+
+    # -- progress in two halves, for those who must not wait for the store
+
+    def report(
+        self,
+        run_id: RunId,
+        current: float,
+        total: float | None = None,
+        *,
+        step: str | None = None,
+        message: str | None = None,
+    ) -> RecordProgress | None:
+        """The first half of `progress`, without the store: what is to be stored now, by `execute`; None when it was held. Raises `InvalidInput`."""
+        now = self._clock()
+        command = RecordProgress(current=current, total=total, step=step, message=message, now=now)
+        if self._throttle.offer(run_key(run_id), command, now):
+            return command
+        self._holdings.keep_beating()
+        return None
 
     # -- inside
 

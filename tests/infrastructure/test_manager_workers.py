@@ -14,7 +14,7 @@ import pytest
 
 from faults.kit import wait_until
 from lastword import InvalidInput, RunContext, RunManager, RunTracker
-from lastword.infrastructure.managing import workers
+from lastword.infrastructure import workers
 from managing import PATIENCE, Gate, managed, received, signal
 
 

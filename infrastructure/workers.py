@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
-from ..logs import get_logger
+from .logs import get_logger
 
 log = get_logger("lastword.workers")
 
@@ -28,8 +28,9 @@ class Workers:
     The threads are not daemons: a process that exits normally waits for the jobs, as it does for `concurrent.futures`.
     """
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, name: str) -> None:
         self._limit = limit
+        self._name = name
         self._changed = threading.Condition()
         self._queue: deque[Job] = deque()
         self._threads: set[threading.Thread] = set()
@@ -45,7 +46,7 @@ class Workers:
                 return
             if self._limit is not None and len(self._threads) >= self._limit:
                 return
-            thread = threading.Thread(target=self._work, name="lastword-worker", daemon=False)
+            thread = threading.Thread(target=self._work, name=self._name, daemon=False)
             self._threads.add(thread)
             try:
                 thread.start()  # under the lock: whoever counts on this thread can count on it
