@@ -52,7 +52,7 @@ def create_app(
     app.state.desk = desk
     keyring = None if token is None else Keyring(token, clock=tracker.clock)
     app.include_router(api_router(desk))
-    app.include_router(pages_router(desk))
+    app.include_router(pages_router(desk, keyring))
     for kind in (HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     app.openapi = lambda: described(app, with_token=keyring is not None)

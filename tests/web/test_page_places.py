@@ -98,6 +98,67 @@ def test_a_request_that_is_not_stored_is_told(tmp_path: Path) -> None:
         assert "cancelled" == tracker.get(1).status
 
 
+# -- signing in
+
+TOKEN = "a-token-for-this-test-only"
+
+
+def test_a_browser_signs_in_with_the_token(run_tracker: RunTracker) -> None:
+    """It is led to the form, gets a cookie that no script reads, and then sees the runs; signing out takes it back."""
+    client = Client(create_app(run_tracker, token=TOKEN))
+    led = client.get("/", accept="text/html")
+    assert (303, "/login") == (led.status_code, led.headers["location"])
+    asked = client.get("/login")
+    (field,) = Page(asked).all("input", name="token")
+    assert "password" == field["type"]
+    for path in (element["href"] for element in Page(asked).all("link")):
+        assert path is not None
+        assert 200 == client.get(path).status_code
+    answer = client.ask("POST", "/login", data={"token": TOKEN}, headers=OWN)
+    assert (303, "/") == (answer.status_code, answer.headers["location"])
+    cookie = answer.headers["set-cookie"]
+    assert {"HttpOnly", "Path=/", "SameSite=lax", "Max-Age=43200"} <= set(cookie.split("; "))
+    assert TOKEN not in cookie
+    session = cookie.partition(";")[0]
+    page = Page(client.get("/", accept="text/html", cookie=session))
+    assert "No runs yet" in page.text
+    assert ["/logout"] == [form["action"] for form in page.all("form", method="post")]
+    gone = client.ask("POST", "/logout", headers={**OWN, "Cookie": session})
+    assert (303, "/login") == (gone.status_code, gone.headers["location"])
+    assert "Max-Age=0" in gone.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    ("token", "headers", "message"),
+    [
+        ("", OWN, "This is not the token."),
+        (TOKEN + "x", OWN, "This is not the token."),
+        (TOKEN, {}, "This form was not sent by this page."),
+        (TOKEN, {"Sec-Fetch-Site": "none"}, "This form was not sent by this page."),
+    ],
+)
+def test_a_wrong_token_opens_nothing(run_tracker: RunTracker, token: str, headers: dict[str, str], message: str) -> None:  # fmt: skip
+    """And a page elsewhere cannot sign somebody in."""
+    client = Client(create_app(run_tracker, token=TOKEN))
+    answer = client.ask("POST", "/login", data={"token": token}, headers=headers)
+    assert 403 == answer.status_code
+    assert "set-cookie" not in answer.headers
+    assert message in Page(answer).text
+
+
+def test_without_a_token_there_is_nothing_to_sign_in_to(client: Client) -> None:
+    """The form would ask for what nobody has."""
+    assert 404 == client.get("/login").status_code
+
+
+def test_over_tls_the_cookie_stays_there(run_tracker: RunTracker) -> None:
+    """It is never sent in the clear."""
+    client = Client(create_app(run_tracker, token=TOKEN), "https://localhost")
+    own = {"Origin": "https://localhost", "Sec-Fetch-Site": "same-origin"}
+    answer = client.ask("POST", "/login", data={"token": TOKEN}, headers=own)
+    assert "Secure" in answer.headers["set-cookie"].split("; ")
+
+
 # -- where they stand
 
 

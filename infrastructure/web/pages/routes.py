@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -20,12 +19,14 @@ from ....projections.run_view import RunView
 from ...logs import get_logger
 from ...tracking.tracker import RunTracker
 from ..desk import Desk
-from ..guarding.hosts import same_origin
+from ..guarding.tokens import Keyring
 from .addresses import base_of, run_address
 from .filters import Filters
+from .forms import fields_of, from_this_page
 from .overview import Overview, Shared, Spool
 from .rendering import HERE, page
 from .run_page import RunPage
+from .signing import Signing
 from .troubles import FOREIGN, NOT_STORED, Trouble, trouble_of
 
 log = get_logger("lastword.web.pages")
@@ -43,14 +44,22 @@ _LONGEST_REASON = 1_000
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def pages_router(desk: Desk) -> APIRouter:
-    """All pages, to be included in an application at any prefix. They are no part of the API's document."""
+def pages_router(desk: Desk, keyring: Keyring | None = None) -> APIRouter:
+    """All pages, to be included in an application at any prefix. They are no part of the API's document.
+
+    With a `keyring` there is a page to sign in, for browsers: they cannot send a token with a link.
+    """
     router = APIRouter(include_in_schema=False)
-    pages = Pages(desk)
+    pages = Pages(desk, with_token=keyring is not None)
     router.add_api_route("/", pages.runs, methods=["GET"])
     router.add_api_route("/runs/", pages.find, methods=["GET"])
     router.add_api_route("/runs/{run_id:path}", pages.run, methods=["GET"])
     router.add_api_route("/cancel", pages.cancel, methods=["POST"])
+    if keyring is not None:
+        signing = Signing(keyring)
+        router.add_api_route("/login", signing.ask, methods=["GET"])
+        router.add_api_route("/login", signing.sign_in, methods=["POST"])
+        router.add_api_route("/logout", signing.sign_out, methods=["POST"])
     for name in FILES:
         router.add_api_route(f"/static/{name}", _file(name), methods=["GET"])
     return router
@@ -79,7 +88,8 @@ class Pages:
     at most once a second, the chart every 15 seconds, however many look. A run's page asks for the position, the run and its history.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, *, with_token: bool = False) -> None:
+        self._with_token = with_token
         self._desk = desk
         self._tracker = desk.tracker
         self._shared = Shared(desk.tracker)
@@ -92,10 +102,10 @@ class Pages:
             listed = await self._desk.ask(self._listed, filters)
         except Exception as error:  # noqa: BLE001  # whatever it is, people get a page
             return self._trouble(base, error)
-        return page(
+        return self._page(
             "list.html",
+            base,
             400 if filters.problems else 200,
-            base=base,
             now=now,
             hour=_HOUR,
             filters=filters,
@@ -130,12 +140,9 @@ class Pages:
     async def cancel(self, request: Request) -> Response:
         """Ask a run to stop, from the form on its page."""
         base = base_of(request, "/cancel")
-        if not _from_this_page(request):
+        if not from_this_page(request):
             return self._page_of(FOREIGN, base)
-        try:
-            form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
-        except ValueError:
-            form = {}
+        form = await fields_of(request)
         run_id, reason = form.get("id", ""), form.get("reason", "").strip()
         ask = partial(self._tracker.request_cancel, run_id, reason=reason[:_LONGEST_REASON] or None)
         try:
@@ -152,8 +159,8 @@ class Pages:
             told = await self._desk.ask(self._told, run_id, now)
         except Exception as error:  # noqa: BLE001  # whatever it is, people get a page
             return self._trouble(base, error)
-        return page(
-            "run.html", base=base, now=now, position=told.position, page=told.page, spool=told.spool
+        return self._page(
+            "run.html", base, now=now, position=told.position, page=told.page, spool=told.spool
         )
 
     def _listed(self, filters: Filters) -> _Listed:
@@ -175,13 +182,23 @@ class Pages:
         return self._page_of(trouble_of(error), base)
 
     def _page_of(self, trouble: Trouble, base: str, **shown: Any) -> Response:
-        return page(
+        return self._page(
             "problem.html",
+            base,
             trouble.status,
             {"Retry-After": "5"} if trouble.retry else None,
-            **{"base": base, "now": self._tracker.clock(), "trouble": trouble, "candidates": ()}
-            | shown,
+            **{"now": self._tracker.clock(), "trouble": trouble, "candidates": ()} | shown,
         )
+
+    def _page(
+        self,
+        template: str,
+        base: str,
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+        **shown: Any,
+    ) -> Response:
+        return page(template, status, headers, base=base, with_token=self._with_token, **shown)
 
 
 def consistent(tracker: RunTracker, run_id: RunId) -> tuple[RunView, list[Any]]:
@@ -189,16 +206,6 @@ def consistent(tracker: RunTracker, run_id: RunId) -> tuple[RunView, list[Any]]:
     view = tracker.get(run_id)
     events = tracker.history(view.run_id)
     return view, [item for item in events if item.version <= view.version]
-
-
-def _from_this_page(request: Request) -> bool:
-    """Whether a form was sent by a page of this server. Every browser says where a form comes from; what says nothing is none."""
-    headers = request.headers
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if origin is not None:
-        own = same_origin(origin, request.scope["scheme"], headers.get("host", ""))
-        return own and site in (None, "same-origin")
-    return site == "same-origin"
 
 
 def _file(name: str) -> Handler:
