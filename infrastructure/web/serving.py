@@ -16,6 +16,7 @@ from ..tracking.tracker import RunTracker
 from .app import create_app
 from .desk import Desk
 from .guarding.hosts import HostList, is_loopback
+from .guarding.protocol import BoundedProtocol
 from .streaming.response import STREAMS_PER_CLIENT
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 5278
@@ -63,7 +64,7 @@ class Server(uvicorn.Server):
             app,
             access_log=False,
             backlog=_BACKLOG,
-            http="h11",
+            http=BoundedProtocol,
             lifespan="on",
             limit_concurrency=_CONNECTIONS,
             log_config=None,

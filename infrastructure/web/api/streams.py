@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from ....domain.errors import StoreUnavailable
@@ -85,7 +86,7 @@ def add_to(router: APIRouter, desk: Desk) -> None:
 
     @router.get(
         "/api/runs/{run_id}/stream",
-        response_class=EventStream,
+        response_class=StreamingResponse,
         responses={
             **_stream(
                 "Each event of the run, then `event: complete` with the completion signal; only that says that the run has ended.",
@@ -114,7 +115,7 @@ def add_to(router: APIRouter, desk: Desk) -> None:
 
     @router.get(
         "/api/completions/stream",
-        response_class=EventStream,
+        response_class=StreamingResponse,
         responses=_stream(
             "An `event: complete` for every last word, in store order, at least once; it never ends by itself.",
             _FEED_EXAMPLE,
