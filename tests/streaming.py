@@ -14,10 +14,10 @@ from lastword.infrastructure.web.serving import Server
 
 
 @contextmanager
-def serving(tracker: RunTracker, **settings: Any) -> Iterator[Server]:
-    """A server on a free port in a thread of its own; it is stopped at the end of the block, if it still runs."""
+def serving(tracker: RunTracker, *, port: int = 0, **settings: Any) -> Iterator[Server]:
+    """A server, on a free port unless one is named, in a thread of its own; it is stopped at the end of the block, if it still runs."""
     ready = threading.Event()
-    server = Server(tracker, port=0, when_ready=lambda _: ready.set(), **settings)
+    server = Server(tracker, port=port, when_ready=lambda _: ready.set(), **settings)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     assert ready.wait(PATIENCE)

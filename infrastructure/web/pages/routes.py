@@ -23,6 +23,7 @@ from ..guarding.tokens import Keyring
 from .addresses import base_of, run_address
 from .filters import Filters
 from .forms import fields_of, from_this_page
+from .news import News
 from .overview import Overview, Shared, Spool
 from .rendering import HERE, page
 from .run_page import RunPage
@@ -54,6 +55,7 @@ def pages_router(desk: Desk, keyring: Keyring | None = None) -> APIRouter:
     router.add_api_route("/", pages.runs, methods=["GET"])
     router.add_api_route("/runs/", pages.find, methods=["GET"])
     router.add_api_route("/runs/{run_id:path}", pages.run, methods=["GET"])
+    router.add_api_route("/news", News(desk).stream, methods=["GET"])
     router.add_api_route("/cancel", pages.cancel, methods=["POST"])
     if keyring is not None:
         signing = Signing(keyring)

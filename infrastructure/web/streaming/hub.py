@@ -268,6 +268,10 @@ class Listener:
         self._gone = True
         self._woken.set()
 
+    def hear_everything(self) -> None:
+        """From the position on that it has reached, of all topics."""
+        self._topics = frozenset()
+
     def leave(self) -> None:
         """Nobody calls `next` any more."""
         self._gone = True
