@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import doctest
 import gc
 import inspect
 import threading
@@ -71,10 +70,6 @@ class TestNames:
             first_line = inspect.cleandoc(sync.__doc__).splitlines()[0]
             assert method.__doc__.startswith(first_line), name
             assert ">>>" not in method.__doc__, name
-
-    def test_the_examples_run(self) -> None:
-        """Examples in docstrings are true."""
-        assert (0, 4) == tuple(doctest.testmod(asynchronous))
 
     def test_a_url_is_no_tracker(self) -> None:
         """Opening a store takes time, which a constructor on the loop must not take."""

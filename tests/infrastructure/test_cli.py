@@ -80,7 +80,8 @@ def tracker(store: Path) -> Iterator[RunTracker]:
 @pytest.fixture
 def flagged(store: Path, tracker: RunTracker) -> str:
     """A run whose owner, on another host, was last heard of ten minutes ago."""
-    with RunTracker(store, clock=lambda: NOW - timedelta(minutes=10)) as earlier:
+    then = datetime.now(UTC) - timedelta(minutes=10)  # NOW may be minutes ago
+    with RunTracker(store, clock=lambda: then) as earlier:
         earlier.start("silent-4", owner=GONE)
     return "silent-4"
 
@@ -198,7 +199,8 @@ def test_check_is_bad_news_when_a_run_is_flagged(cli: Cli, tracker: RunTracker) 
     """Exit code 1, and which; 0 otherwise."""
     answer = cli("check")
     assert (0, "", "lastword: no run is flagged\n") == answer
-    with RunTracker(tracker.store.url, clock=lambda: NOW - timedelta(minutes=10)) as earlier:
+    then = datetime.now(UTC) - timedelta(minutes=10)
+    with RunTracker(tracker.store.url, clock=lambda: then) as earlier:
         earlier.start("silent-4", owner=GONE)
     answer = cli("check", "--json")
     assert (1, ["silent-4"]) == (answer.code, ids(answer))

@@ -1,6 +1,5 @@
 """Events as CloudEvents: what goes out comes back, others can read it, and what is wrong is named with line and field."""
 
-import doctest
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from lastword.domain import versioning
 from lastword.domain.errors import InvalidInput, UnsupportedSchema
 from lastword.domain.events import RecordedEvent, RunCancelled, RunCompleted, RunEvent
-from lastword.infrastructure.exchange import cloudevents
 from lastword.infrastructure.exchange.cloudevents import from_cloudevent, to_cloudevent
 from lastword.infrastructure.exchange.lines import line_of, read_lines
 from lastword.testing import recorded
@@ -244,8 +242,3 @@ def test_what_utf_8_cannot_hold_is_refused():
     (event,) = recorded(RunCancelled.model_construct(reason="\ud800"), run_id=17)
     with pytest.raises(InvalidInput, match="run 17, version 1: expected plain JSON in UTF-8"):
         line_of(event, SOURCE)
-
-
-def test_the_examples_run():
-    """Examples in docstrings are true."""
-    assert (0, 9) == tuple(doctest.testmod(cloudevents))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, ClassVar
 
@@ -21,7 +20,6 @@ from lastword.domain.events import (
     RunEvent,
     RunStarted,
 )
-from lastword.infrastructure import mapper
 from lastword.infrastructure.mapper import (
     EVENT_COLUMNS,
     EventMapper,
@@ -31,7 +29,6 @@ from lastword.infrastructure.mapper import (
     enveloped,
     recorded_event,
 )
-from lastword.infrastructure.sqlite import faults, network, preparing, rows, store
 from lastword.projections.ports import NewEvent
 from lastword.testing import OWNER, START, recorded
 from strategies import events, moments, run_ids
@@ -277,10 +274,3 @@ def test_a_stored_event_is_a_value():
         one.topic = "U"  # type: ignore[misc]  # the point of the test
     assert "occurred_at=1" in repr(one)
     assert START.tzinfo is UTC
-
-
-@pytest.mark.parametrize("module", [mapper, faults, network, preparing, rows, store])
-def test_examples_run(module: Any):
-    """Every docstring's example does what it says."""
-    found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
-    assert (found.failed, found.attempted > 0) == (0, True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -289,12 +287,3 @@ def test_any_history_is_valid_and_comes_out_the_same_each_time(
         history=lambda run_id: history if run_id == "r" else [], remembered=0
     )
     assert mapped(history) == [event for item in history for event in forgetful.of(item)]
-
-
-@pytest.mark.parametrize("part", ["", "_facets", "_reading", "_gathering", "_import"])
-def test_the_examples_of_a_module_are_true(part: str) -> None:
-    """Each has some, and all of them run."""
-    module = importlib.import_module(f"lastword.infrastructure.exchange.openlineage{part}")
-    failed, attempted = doctest.testmod(module)
-    assert 0 == failed
-    assert attempted > 0

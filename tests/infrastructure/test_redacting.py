@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 from typing import Any
 
@@ -203,8 +202,3 @@ def test_a_redacted_export_can_be_imported() -> None:
         assert ("OSError", "redacted") == (other.get(0).error_type, other.get(0).error_message)
         with pytest.raises(ValueError, match=r"field data, actor: .* as the store has it"):
             tracker.import_events(lines)
-
-
-def test_the_examples_run() -> None:
-    """What the docstrings show is so."""
-    assert (0, 5) == tuple(doctest.testmod(redacting))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import doctest
 import hashlib
 import json
 import struct
@@ -17,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastword import InvalidInput, RunTracker, UnsupportedSchema
-from lastword.infrastructure.auditing import seal_files, sealing
 from lastword.infrastructure.auditing.seal_files import read_seal, write_seal
 from lastword.infrastructure.auditing.sealing import (
     Chain,
@@ -304,10 +302,3 @@ def test_seals_build_on_each_other(tracker: RunTracker, tmp_path: Path) -> None:
     assert 3 == len(list(second.log.prefixes))
     assert [] == list(empty.log.prefixes)
     assert all(tracker.verify(seal=it.path).ok for it in (first, second, empty, whole))
-
-
-@pytest.mark.parametrize("module", [sealing, seal_files])
-def test_the_examples_run(module: Any) -> None:
-    """Examples in docstrings are true."""
-    failed, tried = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
-    assert (0, True) == (failed, tried > 0)

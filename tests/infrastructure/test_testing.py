@@ -1,13 +1,7 @@
 """What `lastword.testing` offers: a check that fails must say why."""
 
-import doctest
-import importlib
-import pkgutil
-
 import pytest
 
-import lastword.infrastructure.testing
-import lastword.testing
 from lastword.domain.commands import CompleteRun, DeclareLost, StartRun
 from lastword.domain.errors import InvalidTransition, RunNotFound
 from lastword.domain.events import RunCancelled, RunCompleted, RunCreated, RunLost, RunStarted
@@ -162,18 +156,3 @@ def test_what_follows_an_envelope_goes_on_from_there():
         third.correlation_id,
     )
     assert history == recorded(*history)
-
-
-def test_the_examples_run():
-    """Examples in docstrings are true."""
-    folder = lastword.infrastructure.testing
-    modules = [
-        lastword.testing,
-        *(
-            importlib.import_module(f"{folder.__name__}.{info.name}")
-            for info in pkgutil.iter_modules(folder.__path__)
-        ),
-    ]
-    results = {module.__name__: doctest.testmod(module) for module in modules}
-    assert [] == [name for name, result in results.items() if result.failed]
-    assert 8 <= sum(result.attempted for result in results.values())
