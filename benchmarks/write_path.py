@@ -195,7 +195,7 @@ def pieces() -> list[tuple[str, int, float]]:
                 "row: from view to columns",
                 1,
                 lambda: (
-                    row_of(first, 1, lambda _: 1),
+                    row_of(first.__dict__, 1, lambda _: 1),
                     changes(first, second, lambda _: 1),
                     changes(second, third, lambda _: 1),
                 ),

@@ -85,6 +85,11 @@ def to_micros(moment: datetime) -> int:
     return (moment - EPOCH) // _MICROSECOND
 
 
+EARLIEST_MICROS = to_micros(datetime.min.replace(tzinfo=UTC))
+LATEST_MICROS = to_micros(datetime.max.replace(tzinfo=UTC))
+"""What `from_micros` can make a moment of."""
+
+
 def from_micros(micros: int) -> datetime:
     """The moment that many microseconds after 1970-01-01 UTC.
 

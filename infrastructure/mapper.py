@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from typing import Any, cast
 
 from eventsourcing.domain import DomainEventProtocol
@@ -19,7 +20,7 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from ..domain.errors import InvalidInput, StoreCorrupt, UnsupportedSchema
 from ..domain.events import BY_TOPIC, RecordedEvent, RunEvent
-from ..domain.values import RunId, from_micros, run_key, to_micros
+from ..domain.values import EARLIEST_MICROS, LATEST_MICROS, RunId, from_micros, run_key, to_micros
 from ..domain.versioning import Payload, upcast
 from ..projections.ports import NewEvent
 
@@ -38,6 +39,11 @@ EVENT_COLUMNS = (
 )
 """What a store keeps of one event, in the order that `recorded_event` takes."""
 
+_NONE = type(None)
+_PLAIN = frozenset(
+    (int, str, int, str, bytes, bytes, int, int, *said)
+    for said in product((str, _NONE), (str, _NONE), (int, _NONE))
+)
 _VERSION = "v"
 _ENVELOPE = frozenset(RecordedEvent.model_fields)
 _set = object.__setattr__  # the model is frozen
@@ -202,6 +208,20 @@ def decode_event(topic: str, state: bytes, where: str) -> RunEvent:
     if extra and _VERSION in extra:
         return _lifted(event_type, state, where)
     return event
+
+
+def is_plain(columns: Sequence[Any]) -> bool:
+    """Whether the values of an event's row are of the kinds that they are written in, and its times are times: then `recorded_event` finds
+    nothing wrong with them, unless with the facts or the id. Who reads many events need not make an object of each to know.
+
+    >>> is_plain((1, "17", 1, "RunCreated", b"{}", bytes(16), 0, 0, None, None, 1)), is_plain((1, "17", 1, "RunCreated", "{}", None, 0, 0, None, None, 1))
+    (True, False)
+    """
+    return (
+        tuple(map(type, columns)) in _PLAIN
+        and EARLIEST_MICROS <= columns[6] <= LATEST_MICROS
+        and EARLIEST_MICROS <= columns[7] <= LATEST_MICROS
+    )
 
 
 def recorded_event(columns: Sequence[Any]) -> RecordedEvent:

@@ -76,6 +76,13 @@ class ScannedRun:
     """What could not be read."""
 
 
+class SoundRuns(NamedTuple):
+    """Runs that a store has looked at itself: their histories are whole, and their rows are what the fold of their events says."""
+
+    runs: int
+    events: int
+
+
 StoredRow = Sequence[Any]
 """One event as it lies in the store, undecoded: position, originator_id, originator_version, topic, state, event_id, occurred_at,
 recorded_at, actor, correlation_id, int_id. Each is an int, float, str, bytes or None; times are microseconds since 1970."""
@@ -229,6 +236,13 @@ class RunStore(Protocol):
         """Every run with its events and its row, in one consistent snapshot; also rows without events.
 
         The snapshot is held until the last run was given or the generator is closed.
+        """
+        ...
+
+    def check(self) -> Generator[ScannedRun | SoundRuns]:
+        """The same for a verification: runs that are sound are only counted, all others are given as `scan` gives them.
+
+        Sound is what `verifying.problems_of` finds nothing wrong with.
         """
         ...
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-MODULES = ("lifecycle", "imports", "write_path")
+MODULES = ("lifecycle", "imports", "write_path", "bulk")
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -61,3 +61,36 @@ def shapes(path: Path) -> dict[str, list[tuple[str, ...]]]:
         found[table] = database.execute(f"SELECT {kinds} FROM {table}").fetchall()
     database.close()
     return found
+
+
+@pytest.mark.parametrize("kind", ["plain", "mixed"])
+def test_a_generated_store_is_what_appending_makes(tmp_path: Path, kind: str) -> None:
+    """Figures of a store that no tracker would have written say nothing: every value of every row is the same."""
+    run("stores.py", str(tmp_path / "made.db"), "1100", kind)
+    run("-c", APPENDING, str(tmp_path / "appended.db"), "1100", kind)
+    for table in ("events", "runs", "run_tags", "status_counts", "owners"):
+        assert contents(tmp_path / "appended.db", table) == contents(tmp_path / "made.db", table)
+
+
+APPENDING = """
+import sys
+from stores import BEGIN, STEP, log
+from lastword.infrastructure.sqlite import SQLiteStore
+from lastword.projections.ports import Append, NewEvent
+
+position, views = 0, {}
+store = SQLiteStore(sys.argv[1], clock=lambda: BEGIN + STEP * position)
+store.recorder.datastore.link().raw.execute("PRAGMA synchronous = OFF")
+for position, (run_id, version, event) in enumerate(log(int(sys.argv[2]), sys.argv[3]), start=1):
+    new = NewEvent(f"{position:032x}", event, BEGIN + STEP * position, getattr(event, "actor", None))
+    view = views[run_id] = store.append(Append(run_id, version - 1, (new,), views.get(run_id))).view
+store.close()
+"""
+
+
+def contents(path: Path, table: str) -> list[tuple[Any, ...]]:
+    """All rows, in order of all columns."""
+    database = sqlite3.connect(path)
+    rows = database.execute(f"SELECT * FROM {table}").fetchall()
+    database.close()
+    return sorted(rows, key=repr)

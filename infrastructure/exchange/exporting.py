@@ -12,10 +12,10 @@ from pathlib import Path
 from ...domain.errors import InvalidInput, RunNotFound
 from ...domain.events import RecordedEvent
 from ...domain.values import RunId, shown
-from ...projections.ports import RunStore
+from ...projections.ports import RunStore, StoredRow
 from ..mapper import recorded_event
 from ..opening import sqlite_path
-from .lines import line_of
+from .lines import LineWriter
 from .redacting import redacted
 
 SOURCE_PREFIX = "urn:uuid:"
@@ -68,9 +68,9 @@ def export_lines(
     >>> len(lines), lines[0][:20]
     (1, b'{"specversion":"1.0"')
     """
-    source = SOURCE_PREFIX + store.store_id()
-    for recorded in exported(store, run_ids, redact=redact, progress=progress):
-        yield line_of(recorded, source)
+    lines = LineWriter(SOURCE_PREFIX + store.store_id())
+    for row in _rows(store, run_ids, progress):
+        yield lines.line(redacted(recorded_event(row))) if redact else lines.line_of_row(row)
 
 
 def exported(
@@ -81,14 +81,22 @@ def exported(
     progress: Progress | None = None,
 ) -> Iterator[RecordedEvent]:
     """The events themselves. See `export_lines`."""
+    for row in _rows(store, run_ids, progress):
+        recorded = recorded_event(row)
+        yield redacted(recorded) if redact else recorded
+
+
+def _rows(
+    store: RunStore, run_ids: Iterable[RunId] | None, progress: Progress | None
+) -> Iterator[StoredRow]:
+    """What is exported, as it lies in the store: not what belongs to the store itself."""
     wanted = None if run_ids is None else _found(store, run_ids)
     last = store.last_position() if progress is not None else 0
     with closing(store.log(run_ids=wanted)) as batches:
         for batch in batches:
             for row in batch:
                 if row[_RUN]:
-                    recorded = recorded_event(row)
-                    yield redacted(recorded) if redact else recorded
+                    yield row
             if progress is not None and batch:
                 progress(batch[-1][0], max(last, batch[-1][0]))
 

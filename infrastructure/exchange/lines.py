@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from json.encoder import encode_basestring as quoted
 from typing import Annotated, Any, Literal
 
@@ -13,10 +13,14 @@ from pydantic_core import from_json
 
 from ...domain.errors import InvalidInput
 from ...domain.events import EVENT_TYPES, RecordedEvent, RunEvent
-from ...domain.values import run_key, shown
-from ..mapper import enveloped
+from ...domain.values import from_micros, run_key, shown
+from ...projections.ports import StoredRow
+from ..mapper import enveloped, is_plain, recorded_event
 from .cloudevents import LARGEST_INTEGER, SPECVERSION, TYPE_PREFIX, from_cloudevent, rfc3339
 
+_REMEMBERED = 2_000
+_SHORT = 1_000
+"""Bytes of facts that are worth remembering."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -25,30 +29,129 @@ def line_of(recorded: RecordedEvent, source: str) -> bytes:
 
     `source` is a URI that names the store. Raises `InvalidInput` for what JSON cannot say.
     """
-    position: int | str = recorded.position
-    if recorded.position > LARGEST_INTEGER:
-        position = quoted(str(position))
-    kind = "int" if isinstance(recorded.run_id, int) else "str"
-    said = ""
-    if recorded.actor is not None:
-        said = f',"actor":{quoted(recorded.actor)}'
-    if recorded.correlation_id is not None:
-        said += f',"correlationid":{quoted(recorded.correlation_id)}'
-    try:
-        text = (
-            f'{{"specversion":"{SPECVERSION}","id":{quoted(recorded.event_id)},"source":{quoted(source)}'
-            f',"type":"{TYPE_PREFIX}{recorded.type}","subject":{quoted(str(recorded.run_id))}'
-            f',"time":"{rfc3339(recorded.occurred_at)}","datacontenttype":"application/json"'
-            f',"runidtype":"{kind}","runversion":{recorded.version},"position":{position}'
-            f',"recordedat":"{rfc3339(recorded.recorded_at)}","schemaversion":{recorded.event.SCHEMA_VERSION}{said}'
-            f',"data":{recorded.event.model_dump_json(exclude_none=True)}}}\n'
+    return LineWriter(source).line(recorded)
+
+
+class LineWriter:
+    """Writes many events as lines. `source` is a URI that names the store."""
+
+    def __init__(self, source: str) -> None:
+        self._source = quoted(source)
+        self._known: dict[tuple[str, bytes], tuple[int, str]] = {}
+        self._second = lru_cache(maxsize=256)(_second)
+
+    def line(self, recorded: RecordedEvent) -> bytes:
+        """See `line_of`."""
+        run_id, event = recorded.run_id, recorded.event
+        return self._line(
+            recorded.position,
+            str(run_id),
+            recorded.version,
+            recorded.type,
+            recorded.event_id,
+            rfc3339(recorded.occurred_at),
+            rfc3339(recorded.recorded_at),
+            recorded.actor,
+            recorded.correlation_id,
+            isinstance(run_id, int),
+            (event.SCHEMA_VERSION, _data(recorded)),
         )
-        return text.encode()
+
+    def line_of_row(self, row: StoredRow) -> bytes:
+        """The line of an event as it lies in a store, in a third of the time: facts that come again are decoded and written once.
+
+        Raises `StoreCorrupt`, `UnsupportedSchema`, `InvalidInput`.
+        """
+        (
+            position,
+            key,
+            version,
+            topic,
+            state,
+            event_id,
+            at,
+            recorded_at,
+            actor,
+            correlation_id,
+            int_id,
+        ) = row
+        if not is_plain(row) or (int_id is not None and not (int_id == 1 and key.isdecimal())):
+            return self.line(recorded_event(row))
+        facts = self._known.get((topic, state))
+        if facts is None:
+            recorded = recorded_event(row)
+            facts = recorded.event.SCHEMA_VERSION, _data(recorded)
+            if len(state) <= _SHORT:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[topic, state] = facts
+        return self._line(
+            position,
+            str(int(key)) if int_id else key,
+            version,
+            topic,
+            event_id.hex(),
+            self._moment(at),
+            self._moment(recorded_at),
+            actor,
+            correlation_id,
+            int_id == 1,
+            facts,
+        )
+
+    def _line(
+        self,
+        position: int,
+        key: str,
+        version: int,
+        topic: str,
+        event_id: str,
+        occurred_at: str,
+        recorded_at: str,
+        actor: str | None,
+        correlation_id: str | None,
+        is_int: bool,
+        facts: tuple[int, str],
+    ) -> bytes:
+        place = position if position <= LARGEST_INTEGER else quoted(str(position))
+        said = "" if actor is None else f',"actor":{quoted(actor)}'
+        if correlation_id is not None:
+            said += f',"correlationid":{quoted(correlation_id)}'
+        text = (
+            f'{{"specversion":"{SPECVERSION}","id":{quoted(event_id)},"source":{self._source}'
+            f',"type":"{TYPE_PREFIX}{topic}","subject":{quoted(key)}'
+            f',"time":"{occurred_at}","datacontenttype":"application/json"'
+            f',"runidtype":"{"int" if is_int else "str"}","runversion":{version},"position":{place}'
+            f',"recordedat":"{recorded_at}","schemaversion":{facts[0]}{said},"data":{facts[1]}}}\n'
+        )
+        try:
+            return text.encode()
+        except ValueError as error:
+            raise _unsayable(key, version, error) from error
+
+    def _moment(self, micros: int) -> str:
+        seconds, fraction = divmod(micros, 1_000_000)
+        return (
+            f"{self._second(seconds)}.{fraction:06}Z" if fraction else f"{self._second(seconds)}Z"
+        )
+
+
+def _second(seconds: int) -> str:
+    """As `rfc3339`, without the zone. Many events share a second."""
+    return rfc3339(from_micros(seconds * 1_000_000))[:-1]
+
+
+def _data(recorded: RecordedEvent) -> str:
+    try:
+        return recorded.event.model_dump_json(exclude_none=True)
     except ValueError as error:
-        raise InvalidInput(
-            f"run {recorded.run_id}, version {recorded.version}: expected plain JSON in UTF-8,"
-            f" found something else: {error}"
-        ) from error
+        raise _unsayable(recorded.run_id, recorded.version, error) from error
+
+
+def _unsayable(run: object, version: int, error: Exception) -> InvalidInput:
+    return InvalidInput(
+        f"run {run}, version {version}: expected plain JSON in UTF-8, found something else: {error}"
+    )
 
 
 def read_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, RecordedEvent]]:

@@ -209,7 +209,7 @@ def _check_histories(source: RunStore, tell: Progress) -> None:
     """Refuse a source of which a history is not whole: a copy cannot be better, and its rows could not be computed."""
     total = sum(source.counts().values())
     tell("checking", 0, total)
-    report = verify(source.scan(), lambda done: tell("checking", done, max(done, total)))
+    report = verify(source.check(), lambda done: tell("checking", done, max(done, total)))
     wrong = [problem for problem in report.problems if problem.kind not in _COMPUTED]
     if wrong:
         raise StoreCorrupt(

@@ -77,7 +77,7 @@ def _write_row(raw: sqlite3.Cursor, key: str) -> RunView:
         return owner_row(raw, owner, {})
 
     delete_row(raw, number, view_of(row))
-    raw.execute(insert_row(), row_of(view, number, owner_id))
+    raw.execute(insert_row(), row_of(view.__dict__, number, owner_id))
     created_at = to_micros(view.created_at)
     raw.executemany(
         "INSERT INTO run_tags (key, value, created_at, number) VALUES (?, ?, ?, ?)",

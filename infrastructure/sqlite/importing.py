@@ -262,7 +262,9 @@ class _Staged:
             return
         self._runs += 1
         try:
-            self._raw.execute(_PUT_RUN, (*row_of(view, run.number, self._owner), run.where))
+            self._raw.execute(
+                _PUT_RUN, (*row_of(view.__dict__, run.number, self._owner), run.where)
+            )
         except (OverflowError, sqlite3.IntegrityError) as error:
             what = f"expected facts of run {view.run_id} that the store can hold, found one that it cannot: {error}"
             raise Refusal(run.where, "data", what).error from error

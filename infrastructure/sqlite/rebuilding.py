@@ -16,21 +16,26 @@ from uuid import uuid4
 
 from ...domain.errors import StoreUnavailable
 from ...domain.events import STORE_KEY
-from ...domain.values import Owner, to_micros
-from ...projections.run_view import PROJECTION_VERSION, RunView
+from ...domain.values import Owner
+from ...projections.run_view import PROJECTION_VERSION, Fields
 from ..logs import get_logger
-from ..storing.folding import folded
+from ..storing.folding import Folder, folded
 from .datastore import ThreadDatastore
+from .links import Link
 from .recorder import SELECT_EVENTS, owner_row
-from .rows import insert_row, row_of
+from .rows import ROW_COLUMNS, insert_row, row_of
 from .schema import COUNTING, PROJECTION_TABLES, projection
 
-BATCH_EVENTS = 5_000
+BATCH_EVENTS = 10_000
 """Events that are folded between two commits."""
+
+CACHE_KIB = 32_000
+"""Of pages in memory: keys need not come in the order in which their runs were created."""
 
 STALE_SECONDS = 30
 """A rebuild that gave no sign for so long is taken to be dead."""
 
+_CREATED_AT = ROW_COLUMNS.index("created_at")
 _PATIENCE_SECONDS = 600
 _POLL_SECONDS = 0.1
 
@@ -50,30 +55,45 @@ class Rebuild:
         self._datastore = datastore
         self._token = uuid4().hex[:12]
         self._suffix = f"_{self._token}"
+        self._folder = Folder()
         self._owner_ids: dict[str, int] = {}
         self._rows = 0
 
     def run(self, progress: Progress | None = None) -> int:
         """Do it; how many rows there are."""
-        total, newest = self._begin()
+        if self._datastore.in_memory:
+            return self._run(None, progress)
+        link = self._datastore.separate_link()
+        try:
+            link.raw.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            # Shadow tables may be lost in a crash; the commit that puts them in place makes sure of all before it.
+            link.raw.execute("PRAGMA synchronous = NORMAL")
+            return self._run(link, progress)
+        finally:
+            self._datastore.discard(link)
+
+    def _run(self, link: Link | None, progress: Progress | None) -> int:
+        total, newest = self._begin(link)
         done, last_key = 0, ""
-        while batch := self._batch(last_key, newest):
+        while batch := self._batch(link, last_key, newest):
             last_key = batch[-1][1]
-            views = list(folded(batch))
-            with self._datastore.transaction(commit=True) as cursor:
+            views = list(folded(batch, self._folder))
+            with self._datastore.transaction(commit=True, link=link) as cursor:
                 self._still_mine(cursor.sqlite_cursor)
                 self._put(cursor.sqlite_cursor, views)
             done += len(batch)
             if progress is not None:
                 progress(min(done, total), total)
-        with self._datastore.transaction(commit=True) as cursor:
+        if link is not None:
+            link.raw.execute("PRAGMA synchronous = FULL")
+        with self._datastore.transaction(commit=True, link=link) as cursor:
             raw = cursor.sqlite_cursor
             self._still_mine(raw)
             self._catch_up(raw, newest)
             return self._swap(raw)
 
-    def _begin(self) -> tuple[int, int]:
-        with self._datastore.transaction(commit=True) as cursor:
+    def _begin(self, link: Link | None = None) -> tuple[int, int]:
+        with self._datastore.transaction(commit=True, link=link) as cursor:
             raw = cursor.sqlite_cursor
             holder = _meta(raw, "rebuild")
             if holder is not None and _age(holder) < STALE_SECONDS:
@@ -88,39 +108,40 @@ class Rebuild:
             self._sign(raw)
             return raw.execute("SELECT count(*), ifnull(max(position), 0) FROM events").fetchone()
 
-    def _batch(self, last_key: str, newest: int) -> list[Any]:
+    def _batch(self, link: Link | None, last_key: str, newest: int) -> list[Any]:
         """Whole runs behind a key, about `BATCH_EVENTS` events of them."""
-        rows = self._datastore.fetch(
-            f"{SELECT_EVENTS} WHERE originator_id > ? AND position <= ?"
-            " ORDER BY originator_id, originator_version LIMIT ?",
-            (last_key, newest, BATCH_EVENTS),
-        )
-        if len(rows) < BATCH_EVENTS:
-            return rows
-        key = rows[-1][1]  # its events may go on behind the limit
-        rest = self._datastore.fetch(
-            f"{SELECT_EVENTS} WHERE originator_id = ? AND originator_version > ? AND position <= ?"
-            " ORDER BY originator_version",
-            (key, rows[-1][2], newest),
-        )
-        return rows + rest
+        with self._datastore.transaction(commit=False, link=link) as cursor:
+            raw = cursor.sqlite_cursor
+            rows = raw.execute(
+                f"{SELECT_EVENTS} WHERE originator_id > ? AND position <= ?"
+                " ORDER BY originator_id, originator_version LIMIT ?",
+                (last_key, newest, BATCH_EVENTS),
+            ).fetchall()
+            if len(rows) == BATCH_EVENTS:  # the events of the last run may go on
+                key, version = rows[-1][1:3]
+                rows += raw.execute(
+                    f"{SELECT_EVENTS} WHERE originator_id = ? AND originator_version > ? AND position <= ?"
+                    " ORDER BY originator_version",
+                    (key, version, newest),
+                ).fetchall()
+        return rows
 
-    def _put(self, raw: sqlite3.Cursor, folded: list[tuple[int, RunView]]) -> None:
+    def _put(self, raw: sqlite3.Cursor, views: list[tuple[int, Fields]]) -> None:
         def owner_id(owner: Owner) -> int:
-            return owner_row(raw, owner, self._owner_ids)
+            text = self._folder.owner_text(owner)
+            return self._owner_ids.get(text) or owner_row(raw, owner, self._owner_ids)
 
-        raw.executemany(
-            insert_row(self._suffix), [row_of(view, number, owner_id) for number, view in folded]
-        )
+        rows = [row_of(fields, number, owner_id) for number, fields in views]
+        raw.executemany(insert_row(self._suffix), rows)
         raw.executemany(
             f"INSERT INTO run_tags{self._suffix} VALUES (?, ?, ?, ?)",
             [
-                (key, value, to_micros(view.created_at), number)
-                for number, view in folded
-                for key, value in view.tags.items()
+                (key, value, row[_CREATED_AT], number)
+                for row, (number, fields) in zip(rows, views, strict=True)
+                for key, value in fields["tags"].items()
             ],
         )
-        self._rows += len(folded)
+        self._rows += len(views)
         self._sign(raw)
 
     def _catch_up(self, raw: sqlite3.Cursor, newest: int) -> None:
@@ -141,7 +162,7 @@ class Rebuild:
             rows = raw.execute(
                 f"{SELECT_EVENTS} WHERE originator_id = ? ORDER BY originator_version", (key,)
             ).fetchall()
-            self._put(raw, list(folded(rows)))
+            self._put(raw, list(folded(rows, self._folder)))
 
     def _forget_archived(self, raw: sqlite3.Cursor) -> None:
         """Take out the rows whose events are gone; a row's number is the position of its first event."""

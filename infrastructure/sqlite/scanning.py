@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import sqlite3
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
 
+from ...domain.events import STORE_KEY
 from ...domain.values import RunId, run_key
-from ...projections.ports import ScannedRun, StoredRow
-from ..storing.scanning import side_by_side
+from ...projections.ports import ScannedRun, SoundRuns, StoredRow
+from ..storing.scanning import SideBySide, side_by_side
 from .datastore import ThreadDatastore
 from .links import Link, memory_link
 from .recorder import SELECT_EVENTS
-from .rows import SELECT_BARE_VIEW, view_of
+from .rows import SELECT_BARE_VIEW, row_of, view_of
 
 LOG_BATCH = 1000
 """Events that are read at once."""
+CHECK_CACHE_KIB = 32_000
+"""Of pages in memory while everything is read in the order of runs, which need not be that of the file."""
+
+Row = Sequence[Any]
 
 
 def scan(datastore: ThreadDatastore) -> Generator[ScannedRun]:
@@ -24,13 +31,45 @@ def scan(datastore: ThreadDatastore) -> Generator[ScannedRun]:
     """
     link = snapshot(datastore)
     try:
-        rows = link.raw.execute(f"{SELECT_BARE_VIEW} ORDER BY r.run_key")
-        events = link.raw.execute(
-            f"{SELECT_EVENTS} WHERE originator_id <> '' ORDER BY originator_id, originator_version"
-        )
-        yield from side_by_side(rows, events, view_of)
+        yield from side_by_side(*_behind(link.raw, STORE_KEY), view_of)
     finally:
         datastore.discard(link)
+
+
+def check(datastore: ThreadDatastore) -> Generator[ScannedRun | SoundRuns]:
+    """See `RunStore.check`."""
+    link = snapshot(datastore)
+    compared = SideBySide(row_of, view_of)
+    try:
+        link.raw.text_factory = str
+        link.raw.execute(f"PRAGMA cache_size = -{CHECK_CACHE_KIB}")
+        try:
+            yield from compared.check(*_behind(link.raw, STORE_KEY))
+        except sqlite3.OperationalError as error:
+            if "UTF-8" not in str(error):
+                raise
+            link.raw.text_factory = _text  # from here on with care
+            yield from compared.check(*_behind(link.raw, compared.key), careful=True)
+    finally:
+        datastore.discard(link)
+
+
+def _behind(raw: sqlite3.Connection, key: object) -> tuple[Iterator[Row], Iterator[Row]]:
+    """Rows and events behind a key, in order of the key."""
+    return (
+        _each(raw, f"{SELECT_BARE_VIEW} WHERE r.run_key > ? ORDER BY r.run_key", key),
+        _each(
+            raw,
+            f"{SELECT_EVENTS} WHERE originator_id > ? ORDER BY originator_id, originator_version",
+            key,
+        ),
+    )
+
+
+def _each(raw: sqlite3.Connection, statement: str, key: object) -> Iterator[Row]:
+    cursor = raw.execute(statement, (key,))
+    while batch := cursor.fetchmany(LOG_BATCH):
+        yield from batch
 
 
 def log(

@@ -23,6 +23,7 @@ from ...projections.ports import (
     Removed,
     Rewrite,
     ScannedRun,
+    SoundRuns,
     StoredRow,
 )
 from ...projections.problems import Problem
@@ -49,8 +50,8 @@ from .recorder import (
     RunRecorder,
 )
 from .rows import SELECT_VIEW, id_of, view_of
+from .scanning import check, scan
 from .scanning import log as read_log
-from .scanning import scan
 from .waiting import wait_for_event
 
 log = get_logger("lastword.store")
@@ -283,6 +284,10 @@ class SQLiteStore:
     def scan(self) -> Generator[ScannedRun]:
         """See `RunStore.scan`."""
         return self._each(scan(self._datastore))
+
+    def check(self) -> Generator[ScannedRun | SoundRuns]:
+        """See `RunStore.check`."""
+        return self._each(check(self._datastore))
 
     def log(
         self, after: int = 0, run_ids: Sequence[RunId] | None = None

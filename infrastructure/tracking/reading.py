@@ -240,7 +240,7 @@ class RunReader:
         total = sum(self._store.counts().values())
         archived, flaws = tombstones_of(self._store)
         report = verify(
-            self._store.scan(),
+            self._store.check(),
             None if progress is None else lambda done: progress(done, max(done, total)),
             chain(self._store.inspect(self._clock()), leftovers(self.spool_folder), flaws),
         ).model_copy(update={"archived": archived})

@@ -15,10 +15,11 @@ from lastword.domain.errors import StoreCorrupt, StoreUnavailable
 from lastword.domain.events import RunCompleted, RunCreated, RunProgressed
 from lastword.domain.status import RunStatus
 from lastword.infrastructure.mapper import recorded_event
-from lastword.projections.ports import RunStore
+from lastword.projections.ports import RunStore, SoundRuns
 from lastword.projections.problems import ProblemKind
 from lastword.projections.queries import RunQuery
 from lastword.projections.run_view import RunView, fold_view
+from lastword.projections.verifying import problems_of
 from lastword.testing import OTHER_OWNER, OWNER, START
 
 HOUR = timedelta(hours=1)
@@ -35,6 +36,12 @@ Behind = Callable[[str], object]
 def rows(store: RunStore) -> list[RunView]:
     """All rows as they lie there."""
     return [run.row for run in store.scan() if run.row is not None]
+
+
+def _summed(store: RunStore) -> list[SoundRuns]:
+    """All that a check counted as sound."""
+    sound = [run for run in store.check() if isinstance(run, SoundRuns)]
+    return [SoundRuns(sum(one.runs for one in sound), sum(one.events for one in sound))]
 
 
 class Keeping:
@@ -242,6 +249,39 @@ class Keeping:
         with pytest.raises(StoreCorrupt, match="run b"):
             store.rebuild()
         assert store.view("b") is not None
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "UPDATE events SET state = 'no json' WHERE originator_id = 'b' AND originator_version = 2",
+            "UPDATE events SET topic = 'RunVanished' WHERE originator_id = 'b' AND originator_version = 2",
+            "UPDATE events SET originator_version = 4 WHERE originator_id = 'b' AND originator_version = 2",
+            "UPDATE events SET event_id = NULL WHERE originator_id = 'b' AND originator_version = 2",
+            "UPDATE events SET occurred_at = occurred_at + 1 WHERE originator_id = 'b' AND originator_version = 2",
+            "UPDATE events SET recorded_at = 1 << 62 WHERE originator_id = 'b' AND originator_version = 2",
+            "UPDATE events SET int_id = 1 WHERE originator_id = 'b'",
+            "UPDATE runs SET last_seen_at = NULL WHERE run_key = 'b'",
+            "UPDATE runs SET note = 'x' WHERE run_key = 'b'",
+            "UPDATE runs SET owner = NULL WHERE run_key = 'b'",
+            "UPDATE runs SET number = 99 WHERE run_key = 'b'",
+            "DELETE FROM runs WHERE run_key = 'b'",
+            "DELETE FROM events WHERE originator_id = 'b'",
+            "DELETE FROM events WHERE originator_id = 'b' AND originator_version = 1",
+        ],
+    )
+    def test_a_check_counts_what_is_sound_and_gives_the_rest(
+        self, store: RunStore, behind: Behind, damage: str
+    ):
+        """What it gives, it gives as a scan does; nothing that a scan shows to be wrong is counted as sound."""
+        writer = Writer(store)
+        for run_id in ("a", "b", 17):
+            writer.start(run_id, tags={"team": "data"})
+        assert [SoundRuns(3, 6)] == _summed(store)
+        behind(damage)
+        given = [run for run in store.check() if not isinstance(run, SoundRuns)]
+        assert [run for run in store.scan() if list(problems_of(run))] == given
+        assert ["b"] == [run.run_id for run in given]
+        assert [SoundRuns(2, 4)] == _summed(store)
 
     def test_a_row_that_fell_behind_is_not_built_upon(self, store: RunStore, behind: Behind):
         """An append finds that the row is not that of the events and says what to do."""
