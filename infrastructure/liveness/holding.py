@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from ...domain.values import RunId, run_key
+from ..telemetry.metrics import RUNS_EXECUTING, count
 from .owners import Heartbeat
 
 _BEATS_PER_LEASE = 3
@@ -30,6 +31,8 @@ class Holdings:
         """The run has started here. Its lease is renewed three times before it is over, however short it is."""
         self._after_fork()
         with self._lock:
+            if run_key(run_id) not in self._held:
+                count(RUNS_EXECUTING)
             self._held[run_key(run_id)] = run_id
         if lease_seconds is not None:
             self._heartbeat.quicken(max(lease_seconds / _BEATS_PER_LEASE, _SHORTEST_INTERVAL))
@@ -39,7 +42,8 @@ class Holdings:
         """The run has ended."""
         self._after_fork()
         with self._lock:
-            self._held.pop(key, None)
+            if self._held.pop(key, None) is not None:
+                count(RUNS_EXECUTING, -1)
 
     @property
     def any(self) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ...domain.values import Owner
 from ..logs import get_logger
+from ..telemetry.metrics import HEARTBEAT_FAILURES, count
 
 if TYPE_CHECKING:
     import psutil
@@ -193,6 +194,7 @@ class Heartbeat:
             try:
                 self._in_a_hurry = bool(self._beat())
             except Exception as error:
+                count(HEARTBEAT_FAILURES)
                 if not failing:  # once per outage is enough
                     log.warning("lastword.heartbeat.failed", error=str(error), exc_info=True)
                 failing = True

@@ -11,7 +11,7 @@ from ...projections.flags import evidence_of
 from ...projections.run_view import RunView
 from ..clock import Clock
 from ..logs import get_logger
-from ..tracking.journal import Journal
+from ..tracking.journal import Journal, Receipt
 from ..tracking.reading import RunReader
 from .owners import Heartbeat
 
@@ -22,23 +22,30 @@ _SLOW = timedelta(seconds=5)
 """A turn may come this much later than it should on a busy machine."""
 
 
-def sweep(reader: RunReader, journal: Journal, now: datetime) -> list[RunView]:
+def sweep(
+    reader: RunReader,
+    journal: Journal,
+    now: datetime,
+    tell: Callable[[Receipt], None] = lambda receipt: None,
+) -> list[RunView]:
     """Record `RunLost` for every flagged run whose flag still holds inside the transaction; returns those runs.
 
     Whoever beats, finishes or sweeps between the look and the verdict wins: the guard, or the version, says no. A run that cannot be
-    judged, because its history is damaged or written by a newer release, is logged and does not keep the others waiting.
+    judged, because its history is damaged or written by a newer release, is logged and does not keep the others waiting. `tell` hears of
+    each verdict.
     """
     lost: list[RunView] = []
     for view in reader.flagged(now):
         try:
-            verdict = _declare_lost(reader, journal, view, now)
+            receipt = _declare_lost(reader, journal, view, now)
         except StoreUnavailable:
             raise
         except LastwordError as error:
             log.error("lastword.sweep.not_judged", run_id=view.run_id, error=str(error))
             continue
-        if verdict is not None:
-            lost.append(verdict)
+        if receipt is not None and receipt.view is not None:
+            tell(receipt)
+            lost.append(receipt.view)
     if lost:
         reader.store.forget_leases(now - _LEASES_KEPT)
     return lost
@@ -46,7 +53,7 @@ def sweep(reader: RunReader, journal: Journal, now: datetime) -> list[RunView]:
 
 def _declare_lost(
     reader: RunReader, journal: Journal, view: RunView, now: datetime
-) -> RunView | None:
+) -> Receipt | None:
     flag = view.flag
     if flag is None:
         return None
@@ -65,7 +72,7 @@ def _declare_lost(
     if not receipt.events:
         return None
     log.warning("lastword.run.lost", run_id=view.run_id, flag=flag.reason.value, detail=flag.detail)
-    return receipt.view
+    return receipt
 
 
 class BackgroundSweeper:

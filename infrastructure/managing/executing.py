@@ -137,9 +137,10 @@ class Execution:
 
     def _call(self) -> tuple[OutcomeCommand, BaseException | None]:
         try:
-            result = self._function(self.context, *self._args, **self._kwargs)
-            if inspect.isawaitable(result):
-                result = run_awaitable(result, self.context)
+            with self._tracker.telemetry.current(self.run_id):
+                result = self._function(self.context, *self._args, **self._kwargs)
+                if inspect.isawaitable(result):
+                    result = run_awaitable(result, self.context)
             given = self.context.result if result is None else result
             return self._tracker.outcome_of(None, given), None
         except BaseException as error:  # noqa: BLE001  # whatever it is, it is how the work ended

@@ -138,7 +138,11 @@ def run_command(
                 sure=wanted.strict or wanted.exclusive is not None,
                 patient=wanted.run_id is not None,
             )
-            inside = {**environment, RUN_ID_VARIABLE: str(recording.run_id)}
+            inside = {
+                **environment,
+                **recording.carrier(),
+                RUN_ID_VARIABLE: str(recording.run_id),
+            }
             if url is not None:
                 inside[URL_VARIABLE] = url
             code, outcome = _run(wanted, inside, gate, recording, complain)

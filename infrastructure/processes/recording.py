@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -68,6 +68,11 @@ class Recording:
                 self._thread.join(None if patient else _PATIENCE_SECONDS)
         if self._trouble is not None and (sure or isinstance(self._trouble, _REFUSALS)):
             raise self._trouble
+
+    def carrier(self) -> Mapping[str, str]:
+        """The variables that make the run's span, if the application traces, the parent of what the command does."""
+        tracker = self._tracker
+        return {} if tracker is None else tracker.telemetry.carrier(self.run_id)
 
     def finish(self, outcome: Callable[[Clock], OutcomeCommand]) -> None:
         """Record how it ended. Raises nothing: the command's own end is what counts now."""

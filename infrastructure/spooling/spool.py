@@ -25,7 +25,7 @@ from ...domain.values import RunId
 from ...projections.ports import NewEvent
 from ..liveness.owners import this_owner
 from ..logs import get_logger
-from ..telemetry import SPOOL_PENDING, gauge
+from ..telemetry.metrics import SPOOL_PENDING, gauge
 from .files import create_locked, release, remove, taken_over, write_all, write_private
 from .format import HEADER, Newer, Spooled, Torn, encode_line, parsed
 

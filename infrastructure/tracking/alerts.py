@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...domain.values import RunId
 from ..logs import get_logger
-from ..telemetry import STATUS_UPDATE_FAILURES, count
+from ..telemetry.metrics import STATUS_UPDATE_FAILURES, count
 
 log = get_logger("lastword.alerts")
 

@@ -87,7 +87,7 @@ async def arun_scope(tracker: RunTracker, name: str, **create: Any) -> AsyncIter
     begun = tracker.threads.begin(begin_run, tracker, name, create, LoopHandle)
     cancelled = await to_its_end(begun)
     handle = begun.result()
-    with bound(run_id=handle.run_id), as_current(handle):
+    with bound(run_id=handle.run_id), as_current(handle), tracker.telemetry.current(handle.run_id):
         try:
             if cancelled is not None:
                 raise cancelled  # noqa: TRY301  # as if it came out of the block

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...domain.errors import LastwordError
 from ..logs import get_logger
 from ..spooling.spool import Spool, SpoolStatus
+from ..telemetry.metrics import SPOOL_DELIVERED, count
 from .journal import Journal
 
 log = get_logger("lastword.backlog")
@@ -30,6 +31,8 @@ class Backlog:
         if self._spool is not None:
             sent += self._spool.deliver_abandoned(self._journal.adopt)
         self.delivered += sent
+        if sent:
+            count(SPOOL_DELIVERED, sent)
         return sent
 
     def deliver_quietly(self) -> None:

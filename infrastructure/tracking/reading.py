@@ -27,7 +27,7 @@ from ..clock import Clock
 from ..liveness.owners import owner_alive
 from ..opening import sqlite_path
 from ..spooling.checking import leftovers
-from ..telemetry import RUNS_FLAGGED, gauge
+from ..telemetry.metrics import RUNS_FLAGGED, gauge
 
 _FEED_BATCH = 500
 _FOLLOW_WAIT = 1.0

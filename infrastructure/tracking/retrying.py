@@ -5,13 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic, sleep
+from time import monotonic, perf_counter, sleep
 from typing import TypeVar
 
-from ...domain.errors import StoreUnavailable
+from ...domain.errors import StoreUnavailable, VersionConflict
 from ...projections.ports import Append, Appended, RunStore
 from ..logs import get_logger
-from ..telemetry import APPEND_RETRIES, count
+from ..telemetry.metrics import (
+    APPEND_CONFLICTS,
+    APPEND_DURATION,
+    APPEND_RETRIES,
+    count,
+    observe,
+)
 
 T = TypeVar("T")
 
@@ -40,10 +46,10 @@ class RetryPolicy:
         Only `StoreUnavailable` is a fault: conflicts and broken rules are answers and go straight to the caller.
         """
         try:
-            return self.call(lambda: store.append(request), attempts)
+            return self.call(lambda: _timed(store, request), attempts)
         except StoreUnavailable as error:
             log.warning("lastword.append.fallback", run_id=request.run_id, error=str(error))
-            return store.append(request, fresh=True)
+            return _timed(store, request, fresh=True)
 
     def call(self, action: Callable[[], T], attempts: int | None = None) -> T:
         """The action's result, retrying transient faults."""
@@ -66,3 +72,21 @@ class RetryPolicy:
         """Doubles with each failure; the jitter keeps processes that failed together apart."""
         jitter = random.uniform(0, self.base_delay)  # noqa: S311  # nothing secret about it
         return min(self.base_delay * 2 ** (failed - 1) + jitter, self.budget)
+
+
+def _timed(store: RunStore, request: Append, *, fresh: bool = False) -> Appended | None:
+    began, result = perf_counter(), "refused"
+    try:
+        appended = store.append(request, fresh=fresh)
+        result = "refused" if appended is None else "stored"
+    except VersionConflict:
+        result = "conflict"
+        count(APPEND_CONFLICTS)
+        raise
+    except StoreUnavailable:
+        result = "unavailable"
+        raise
+    else:
+        return appended
+    finally:
+        observe(APPEND_DURATION, perf_counter() - began, result)

@@ -27,7 +27,7 @@ H = TypeVar("H", bound=RunHandle)
 def run_scope(tracker: RunTracker, name: str, **create: Any) -> Iterator[RunHandle]:
     """See `RunTracker.run`."""
     handle = begin_run(tracker, name, create, RunHandle)
-    with bound(run_id=handle.run_id), as_current(handle):
+    with bound(run_id=handle.run_id), as_current(handle), tracker.telemetry.current(handle.run_id):
         try:
             yield handle
         except BaseException as error:

@@ -31,6 +31,8 @@ from ..liveness.sweeper import sweep
 from ..logs import get_logger, ready
 from ..opening import open_store, spool_folder
 from ..spooling.spool import Spool, SpoolStatus
+from ..telemetry.metrics import SWEEPS, count
+from ..telemetry.telling import RunTelemetry
 from .alerts import Alerts, Failure
 from .backlog import Backlog
 from .journal import Journal, Receipt
@@ -110,6 +112,8 @@ class RunTracker(ScopingTracker, RetainingTracker, RunReader):
         )
         self._throttle = ProgressThrottle(timedelta(seconds=self.settings.progress_interval))
         self._holdings = Holdings(self._turn, self.settings.heartbeat)
+        self.telemetry = RunTelemetry()
+        """Hears of what happens."""
         self._backlog = Backlog(self._journal, spool)
         self._backlog.deliver_quietly()
 
@@ -237,6 +241,8 @@ class RunTracker(ScopingTracker, RetainingTracker, RunReader):
         receipt = self._journal.execute(run_id, *commands, strict=self.settings.strict)
         if not receipt.stored:
             self._holdings.hurry()  # the beat tries again
+        if receipt.events:
+            self._tell(receipt)
         return receipt
 
     # -- keeping house
@@ -248,7 +254,8 @@ class RunTracker(ScopingTracker, RetainingTracker, RunReader):
         """
         self._backlog.deliver_quietly()  # perhaps the outcome lies in the spool of the process that is gone
         self._outages.settle(self._clock())
-        return sweep(self, self._journal, now or self._clock())
+        count(SWEEPS)
+        return sweep(self, self._journal, now or self._clock(), self._tell)
 
     def rebuild(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Compute the row of every run anew from its events; returns how many. `progress` gets (events done, events in all).
@@ -339,6 +346,10 @@ class RunTracker(ScopingTracker, RetainingTracker, RunReader):
         return None
 
     # -- inside
+
+    def _tell(self, receipt: Receipt) -> None:
+        view = receipt.view or self._journal.last_known(receipt.run_id)
+        self.telemetry.told(receipt, view, self._clock())
 
     def _turn(self) -> bool:
         """A beat of the background thread; True when it should come again soon."""

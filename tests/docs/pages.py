@@ -12,7 +12,7 @@ PAGES = tuple(sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]))
 
 RUN = frozenset({"python", "console"})
 """Languages of blocks that the tests run."""
-READ = frozenset({"json", "toml"})
+READ = frozenset({"json", "toml", "yaml"})
 """Languages of blocks that the tests parse."""
 SHOWN = frozenset({"text"})
 """Languages of blocks that only show something."""

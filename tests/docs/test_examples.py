@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import docs.pages
 from docs.pages import PAGES, READ, ROOT, RUN, SHOWN, Block, agrees, blocks_of, name_of
@@ -45,9 +46,11 @@ def test_every_block_has_a_language_that_is_looked_after() -> None:
     "block", [block for block in ALL_BLOCKS if block.language in READ], ids=lambda b: b.where
 )
 def test_shown_data_can_be_read(block: Block) -> None:
-    """What is shown as JSON or TOML is JSON or TOML; JSON may be one object a line."""
+    """What is shown as JSON, TOML or YAML is that; JSON may be one object a line."""
     if block.language == "toml":
         assert tomllib.loads(block.text)
+    elif block.language == "yaml":
+        assert isinstance(yaml.safe_load(block.text), dict)
     else:
         assert [json.loads(line) for line in block.text.splitlines()]
 

@@ -6,12 +6,12 @@ from fastapi import APIRouter
 
 from ..desk import Desk
 from ..routing import Route
-from . import commands, feed, health, runs, streams
+from . import commands, feed, health, metrics, runs, streams
 
 
 def api_router(desk: Desk) -> APIRouter:
     """All routes of the API, to be included in an application at any prefix."""
     router = APIRouter(route_class=Route)
-    for part in (runs, commands, streams, feed, health):
+    for part in (runs, commands, streams, feed, health, metrics):
         part.add_to(router, desk)
     return router

@@ -1,0 +1,1 @@
+"""What operators see: metrics, spans, and the page for Prometheus."""

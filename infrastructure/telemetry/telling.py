@@ -1,0 +1,67 @@
+"""What happened to runs, told to the metrics and the spans of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ...domain.events import RunStarted
+from ...domain.values import RunId
+from ...projections.run_view import RunView
+from ..liveness.owners import this_owner
+from ..logs import get_logger
+from .metrics import EVENTS_STORED, RUN_DURATION, RUNS_ENDED, RUNS_STARTED, count, observe
+from .spans import RunSpans, outcome_name
+
+if TYPE_CHECKING:
+    from ..tracking.journal import Receipt
+
+log = get_logger("lastword.telemetry")
+
+_UNKNOWN = "(unknown)"
+
+
+class RunTelemetry:
+    """Hears of every command of one tracker. Nothing that goes wrong here reaches the work."""
+
+    def __init__(self) -> None:
+        self._spans = RunSpans()
+
+    def told(self, receipt: Receipt, view: RunView | None, now: datetime) -> None:
+        """These events happened just now; `view` is the run as far as it is known."""
+        name = _UNKNOWN if view is None else view.name
+        ours = False
+        for event in receipt.events:
+            if receipt.stored:
+                count(EVENTS_STORED, 1, event.TOPIC)
+            if isinstance(event, RunStarted):
+                ours = event.owner == this_owner()
+                count(RUNS_STARTED, 1, name)
+            elif event.LEADS_TO is not None and event.LEADS_TO.is_terminal:
+                outcome = outcome_name(event)
+                count(RUNS_ENDED, 1, name, outcome)
+                if view is not None and view.started_at is not None:
+                    seconds = (now - view.started_at).total_seconds()
+                    observe(RUN_DURATION, max(seconds, 0.0), name, outcome)
+        if not self._spans.is_wanted:
+            return
+        try:
+            self._spans.told(receipt, view, now, ours=ours)
+        except Exception:
+            log.warning("lastword.telemetry.failed", run_id=receipt.run_id, exc_info=True)
+
+    def current(self, run_id: RunId) -> AbstractContextManager[None]:
+        """Inside the block, the run's span is the current one."""
+        return self._spans.current(run_id) if self._spans.is_wanted else nullcontext()
+
+    def carrier(self, run_id: RunId) -> Mapping[str, str]:
+        """The variables of the environment that carry the run's span to a program which is started for it."""
+        if not self._spans.is_wanted:
+            return {}
+        try:
+            return self._spans.carrier(run_id)
+        except Exception:
+            log.warning("lastword.telemetry.failed", run_id=run_id, exc_info=True)
+            return {}
