@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+from ..domain.errors import LastwordError
 from ..domain.events import RecordedEvent, RunEvent
 from ..domain.status import RunStatus
 from ..domain.values import Owner, RunId
@@ -158,6 +159,15 @@ class RunStore(Protocol):
 
         None when the guard said no. `fresh` uses a connection of its own instead of the usual one.
         Raises `VersionConflict`, and `RunAlreadyActive` when the exclusive key is held.
+        """
+        ...
+
+    def append_all(self, appends: Sequence[Append]) -> list[Appended | LastwordError | None]:
+        """Commit several appends, of different runs, in one transaction; durable when this returns. What became of each, in their order.
+
+        One that is refused fails alone: its error (`VersionConflict`, `RunAlreadyActive`, `InvalidInput`) stands in its place, nothing of it
+        was written, and the others are as if it had not been there. Raises `StoreUnavailable` when nothing was committed, and what a guard
+        raises; then nothing was, either.
         """
         ...
 

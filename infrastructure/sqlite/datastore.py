@@ -24,7 +24,8 @@ from eventsourcing.sqlite import SQLiteCursor, SQLiteDatastore
 from ...domain.errors import StoreUnavailable
 from ..storing.bell import Bell
 from .faults import cannot_write, closed, spoils_connection
-from .links import INHERITED, Link, gone, memory_link, open_link
+from .links import INHERITED, Identity, Link, gone, memory_link, open_link
+from .turns import Turns
 
 _LIVE: weakref.WeakSet[ThreadDatastore] = weakref.WeakSet()
 """Every datastore of this process that is not closed; for the fork hooks."""
@@ -62,14 +63,17 @@ class ThreadDatastore(SQLiteDatastore):
         self.bell = Bell()
         self.closed = False
         self._pid = os.getpid()
+        self.owner_ids: dict[str, int] = {}
+        """Rows of `owners` that are committed in the file, by their JSON; another dict when the file is another one."""
+        self._identity: Identity | None = None
         self._links: set[Link] = set()
         self._reset_locks()
         self._memory = memory_link(busy_timeout) if path is None else None
         _LIVE.add(self)
 
     def _reset_locks(self) -> None:
-        self.writing = threading.Lock()
-        """Held by the thread that writes: SQLite's own waiting is unfair and sleeps."""
+        self.writing = Turns()
+        """Held by the thread that writes."""
         self._gate = threading.Lock()
         """Held while a connection is opened, and over a fork."""
         self._local = threading.local()
@@ -121,6 +125,8 @@ class ThreadDatastore(SQLiteDatastore):
                 raise closed(self.url)
             link = open_link(self.path, self.url, busy_timeout=self.busy_timeout)
             self._links.add(link)
+            if link.identity != self._identity:
+                self._identity, self.owner_ids = link.identity, {}
         return link
 
     def held_link(self, *, checked: bool = True) -> Link:
@@ -225,53 +231,35 @@ class ThreadDatastore(SQLiteDatastore):
 
 
 class Transaction:
-    """A transaction as a context manager; gives the library's cursor.
+    """A transaction, by `begin` and `end`, or as a context manager that gives the library's cursor.
 
-    The driver's errors leave it as the library's, each with the driver's own as its cause.
+    `has_turn` says that the thread holds the lock of writers already, and keeps it. The driver's errors leave it as the library's, each with
+    the driver's own as its cause.
     """
 
-    __slots__ = ("_commit", "_datastore", "_link")
+    __slots__ = ("_commit", "_datastore", "_has_turn", "_link")
 
-    def __init__(self, datastore: ThreadDatastore, link: Link | None, *, commit: bool) -> None:
+    def __init__(
+        self,
+        datastore: ThreadDatastore,
+        link: Link | None = None,
+        *,
+        commit: bool,
+        has_turn: bool = False,
+    ) -> None:
         self._datastore = datastore
         self._link = link
         self._commit = commit
+        self._has_turn = has_turn
 
     @property
     def link(self) -> Link:
         """The connection it runs on, once it has begun."""
-        assert self._link is not None  # noqa: S101  # __enter__ has set it
+        assert self._link is not None  # noqa: S101  # `begin` has set it
         return self._link
 
     def __enter__(self) -> SQLiteCursor:
-        datastore = self._datastore
-        if self._commit and not datastore.writing.acquire(timeout=datastore.busy_timeout):
-            raise StoreUnavailable(
-                f"{datastore.url}: expected to write within {datastore.busy_timeout:g} s, found another thread of this"
-                " process writing, or waiting for the lock of another process; try again"
-            )
-        link = self._link
-        try:
-            if link is None:
-                link = self._link = datastore.held_link(checked=not self._commit)
-            else:
-                link.lock.acquire()
-        except BaseException:
-            if self._commit:
-                datastore.writing.release()
-            raise
-        try:
-            link.check_idle()
-            if link.in_transaction:  # one that an interrupt left behind
-                link.raw.rollback()
-            link.raw.execute("BEGIN IMMEDIATE" if self._commit else "BEGIN")
-            link.busy = True
-            return link.cursor()
-        except BaseException as error:
-            self._leave(link, error)
-            if isinstance(error, sqlite3.Error):
-                raise as_library_error(error) from error
-            raise
+        return self.begin().cursor()
 
     def __exit__(
         self,
@@ -279,6 +267,38 @@ class Transaction:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.end(error)
+
+    def begin(self) -> Link:
+        """Begin it; the connection. With `commit` it has the write lock from now on."""
+        datastore = self._datastore
+        has_turn = self._has_turn or not self._commit
+        if not has_turn and not datastore.writing.acquire(timeout=datastore.busy_timeout):
+            raise waited_for_another_thread(datastore)
+        link = self._link
+        try:
+            if link is None:
+                link = self._link = datastore.held_link(checked=not self._commit)
+            else:
+                link.lock.acquire()
+        except BaseException:
+            self._pass_on()
+            raise
+        try:
+            link.check_idle()
+            if link.raw.in_transaction:  # one that an interrupt left behind
+                link.raw.rollback()
+            link.raw.execute("BEGIN IMMEDIATE" if self._commit else "BEGIN")
+            link.busy = True
+        except BaseException as error:
+            self._leave(link, error)
+            if isinstance(error, sqlite3.Error):
+                raise as_library_error(error) from error
+            raise
+        return link
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Commit it, or roll it back: after an error, or when nothing was to be written."""
         link = self.link
         link.busy = False
         try:
@@ -307,10 +327,21 @@ class Transaction:
         if error is not None and spoils_connection(error):
             self._datastore.discard(link)
         link.lock.release()
-        if self._commit:
-            self._datastore.writing.release()
+        self._pass_on()
         if error is not None and cannot_write(error):
             self._datastore.let_go()
+
+    def _pass_on(self) -> None:
+        if self._commit and not self._has_turn:
+            self._datastore.writing.release()
+
+
+def waited_for_another_thread(datastore: ThreadDatastore) -> StoreUnavailable:
+    """For a thread whose turn did not come in time."""
+    return StoreUnavailable(
+        f"{datastore.url}: expected to write within {datastore.busy_timeout:g} s, found another thread of this"
+        " process writing, or waiting for the lock of another process; try again"
+    )
 
 
 def as_library_error(error: sqlite3.Error) -> persistence.PersistenceError:

@@ -16,8 +16,9 @@ from ..mapper import EventMapper, encode_event, recorded_event
 from .archiving import append_event, delete_row
 from .datastore import ThreadDatastore
 from .links import Link
-from .recorder import SELECT_EVENTS, owner_row
+from .recorder import SELECT_EVENTS
 from .rows import SELECT_BARE_VIEW, insert_row, row_of, view_of
+from .steps import owner_row
 
 _REPLACE = """
 UPDATE events SET state = ?, actor = ?, correlation_id = ? WHERE originator_id = ? AND originator_version = ?

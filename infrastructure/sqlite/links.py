@@ -45,8 +45,6 @@ class Link(SQLiteConnection):
         """Position of the last event that was written here, committed or not."""
         self.newest_at = 0
         """Its `recorded_at`, in microseconds."""
-        self.owner_ids: dict[str, int] = {}
-        """Rows of `owners` that are known to be committed, by their JSON."""
 
     def in_place(self) -> bool:
         """Whether its file is still the one under the path."""

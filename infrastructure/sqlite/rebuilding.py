@@ -22,9 +22,10 @@ from ..logs import get_logger
 from ..storing.folding import Folder, folded
 from .datastore import ThreadDatastore
 from .links import Link
-from .recorder import SELECT_EVENTS, owner_row
+from .recorder import SELECT_EVENTS
 from .rows import ROW_COLUMNS, insert_row, row_of
 from .schema import COUNTING, PROJECTION_TABLES, projection
+from .steps import owner_row
 
 BATCH_EVENTS = 10_000
 """Events that are folded between two commits."""

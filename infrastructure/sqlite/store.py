@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
-from ...domain.errors import InvalidInput, StoreCorrupt
+from ...domain.errors import LastwordError, StoreCorrupt
 from ...domain.events import RecordedEvent
 from ...domain.status import RunStatus
 from ...domain.values import Owner, RunId, run_key, to_micros, utc
@@ -31,11 +31,12 @@ from ...projections.queries import Cursor, Page, RunQuery, Tally, TallyQuery
 from ...projections.run_view import RunView
 from ..clock import now_utc
 from ..logs import get_logger
-from ..mapper import EventMapper, recorded_event
+from ..mapper import recorded_event
 from ..storing import queries
 from . import archiving, erasing, restoring
 from .datastore import ThreadDatastore
 from .faults import translated
+from .grouping import GroupCommit
 from .importing import import_runs
 from .inspecting import inspect
 from .network import mounts, network_filesystem
@@ -43,12 +44,7 @@ from .outages import outages, record_outage
 from .past import past, position_at
 from .preparing import Preparation, prepare_memory
 from .rebuilding import Rebuild, rebuild_if_outdated
-from .recorder import (
-    SELECT_EVENTS,
-    GuardRefusedError,
-    Projection,
-    RunRecorder,
-)
+from .recorder import SELECT_EVENTS, RunRecorder
 from .rows import SELECT_VIEW, id_of, view_of
 from .scanning import check, scan
 from .scanning import log as read_log
@@ -85,7 +81,6 @@ class SQLiteStore:
         clock: Callable[[], datetime] = now_utc,
         busy_timeout: float = 5.0,
     ) -> None:
-        self._mapper = EventMapper()
         self._clock = clock
         if str(path) == MEMORY:
             self._url = f"sqlite:///{MEMORY}"
@@ -95,7 +90,8 @@ class SQLiteStore:
             self._url = f"sqlite:///{file}"
             Preparation(file, self._url, busy_timeout).run()
             self._datastore = ThreadDatastore(file, self._url, busy_timeout=busy_timeout)
-        self._recorder = RunRecorder(self._datastore, clock)
+        self._recorder = RunRecorder(self._datastore)
+        self._commits = GroupCommit(self._datastore, clock)
         try:
             self._open()
         except BaseException:
@@ -126,32 +122,14 @@ class SQLiteStore:
     @translated
     def append(self, append: Append, *, fresh: bool = False) -> Appended | None:
         """See `RunStore.append`."""
-        run_id = append.run_id if append.view is None else append.view.run_id
-        run_key(run_id)  # an id that cannot be is refused before anything is written
-        version = 0 if append.view is None else append.view.version
-        if not append.events or version != append.expected_version:
-            raise InvalidInput(
-                f"run {run_id}: expected events and the view of version {append.expected_version},"
-                f" found {len(append.events)} events and a view of version {version}; read the run again"
-            )
-        stored = [
-            self._mapper.stored(
-                new, run_id, append.expected_version + number, append.correlation_id
-            )
-            for number, new in enumerate(append.events, 1)
-        ]
-        projection = Projection(append)
-        link = None
-        if fresh and not self._datastore.in_memory:
-            link = self._datastore.separate_link()
-        try:
-            self._recorder.insert_events(stored, projection=projection, link=link)
-        except GuardRefusedError:
-            return None
-        finally:
-            if link is not None:
-                self._datastore.discard(link)
-        return Appended(tuple(projection.events), cast("RunView", projection.view))
+        if fresh:
+            return self._commits.append_fresh(append)
+        return self._commits.append(append)
+
+    @translated
+    def append_all(self, appends: Sequence[Append]) -> list[Appended | LastwordError | None]:
+        """See `RunStore.append_all`."""
+        return self._commits.append_all(appends)
 
     @translated
     def read_run(self, run_id: RunId) -> list[RecordedEvent]:

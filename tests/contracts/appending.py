@@ -40,7 +40,7 @@ SHARED = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
 )
 
-_numbers = count(1_000_000)
+numbers = count(1_000_000)
 
 
 class Appending:
@@ -71,7 +71,7 @@ class Appending:
         self, store: RunStore, first: RunCreated, rest: list[RunEvent]
     ):
         """Events and row come back as they went in, and the row is the fold, after every step."""
-        run_id = next(_numbers)
+        run_id = next(numbers)
         writer = Writer(store)
         taken = []
         for event in (first.model_copy(update={"exclusive": None}), *rest):

@@ -5,6 +5,7 @@ import pytest
 pytest.register_assert_rewrite(
     "contracts.appending",
     "contracts.asking",
+    "contracts.grouping",
     "contracts.importing",
     "contracts.keeping",
     "contracts.kit",

@@ -10,6 +10,7 @@ import pytest
 
 from contracts.appending import Appending
 from contracts.asking import Asking
+from contracts.grouping import Grouping
 from contracts.importing import Importing
 from contracts.keeping import Keeping
 from contracts.kit import MovingClock
@@ -18,7 +19,9 @@ from contracts.restoring import Restoring
 from contracts.traveling import Traveling
 
 
-class StoreContract(Appending, Asking, Importing, Keeping, Removing, Restoring, Traveling):
+class StoreContract(
+    Appending, Asking, Grouping, Importing, Keeping, Removing, Restoring, Traveling
+):
     """All of it."""
 
     @pytest.fixture

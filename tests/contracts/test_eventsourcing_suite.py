@@ -17,7 +17,6 @@ from eventsourcing.tests.persistence import (
     NonInterleavingNotificationIDsBaseCase,
 )
 
-from lastword.infrastructure.clock import now_utc
 from lastword.infrastructure.sqlite.datastore import ThreadDatastore
 from lastword.infrastructure.sqlite.preparing import Preparation, prepare_memory
 from lastword.infrastructure.sqlite.recorder import RunRecorder
@@ -33,7 +32,7 @@ def _open(path: Path | None, ids: str) -> RunRecorder:
     datastore = ThreadDatastore(path, url, originator_id_type=ids)
     if path is None:
         prepare_memory(datastore.link().raw, url)
-    return RunRecorder(datastore, now_utc)
+    return RunRecorder(datastore)
 
 
 class OpaqueEvents:
@@ -72,7 +71,7 @@ class AggregateEvents(OpaqueEvents):
             def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> None:
                 insert(stored_events, **kwargs)
 
-        return WithoutPositions(self.recorder.datastore, now_utc)
+        return WithoutPositions(self.recorder.datastore)
 
 
 class SubscribingEvents(OpaqueEvents):
