@@ -33,6 +33,7 @@ from ..clock import now_utc
 from ..logs import get_logger
 from ..mapper import recorded_event
 from ..storing import queries
+from ..storing.paging import matching
 from . import archiving, erasing, restoring
 from .datastore import ThreadDatastore
 from .faults import translated
@@ -57,7 +58,6 @@ T = TypeVar("T")
 MEMORY = ":memory:"
 
 _ACTIVE_BATCH = 500
-_KEPT_BATCH = 200
 
 
 class SQLiteStore:
@@ -170,10 +170,8 @@ class SQLiteStore:
     ) -> Page[RunView]:
         """See `RunStore.query`."""
         found: list[RunView] = []
-        after = last = query.after
-        size = query.limit + 1 if keep is None else max(query.limit + 1, _KEPT_BATCH)
-        while statement := queries.page(query, after, size):
-            rows = self._datastore.fetch(*statement)
+        last = query.after
+        for rows in matching(self._datastore.fetch, query, query.limit + 1):
             for row in rows:
                 view = view_of(row)
                 if keep is not None and not keep(view):
@@ -182,9 +180,6 @@ class SQLiteStore:
                     return Page(tuple(found), last.encode() if last else None)
                 found.append(view)
                 last = queries.position_of(row)
-            if len(rows) < size:
-                break
-            after = queries.position_of(rows[-1])
         return Page(tuple(found))
 
     def active(self) -> Iterator[RunView]:

@@ -3,14 +3,18 @@
 There is no index on the time of creation alone. Each status has its own stretch of an index that ends with the time, and a
 page is merged from the first rows of each stretch, so that a page costs the same whatever is filtered and however many
 runs there are.
+
+Each filter is a *stream* of runs in the order of pages: a tag is one, and status and name together are one. Where several must hold, no index
+has their meeting; `paging` walks along the sparsest of them and looks the others up.
 """
 
 # ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from ...domain.status import ACTIVE, RunStatus
 from ...domain.values import to_micros
@@ -27,27 +31,59 @@ _BEYOND = "\U0010ffff"
 
 
 def page(query: RunQuery, after: Cursor | None, limit: int) -> Statement | None:
-    """Rows of `SELECT_VIEW` for one page, newest first; None when nothing can match."""
-    statuses = sorted(RunStatus) if query.statuses is None else sorted(query.statuses)
-    if not statuses:
+    """Rows of `SELECT_VIEW` for one page of a query with one stream, newest first; None when nothing can match."""
+    if query.statuses is not None and not query.statuses:
         return None
-    stretches: list[str] = []
-    parameters: list[Any] = []
-    if query.tags:
-        statement, values = _tagged(query, after, limit)
-        stretches, parameters = [statement], values
-    else:
-        for status in statuses:
-            statement, values = _stretch(status, query, after, limit)
-            stretches.append(statement)
-            parameters += values
-    merged = " UNION ALL ".join(f"SELECT * FROM ({stretch}) AS subquery" for stretch in stretches)
-    statement = f"""
-    WITH page AS ({merged} ORDER BY created_at DESC, number DESC LIMIT ?)
+    (stream,) = streams(query)
+    inner, parameters = stream.rows(query, after, None, limit)
+    return _views(inner), parameters
+
+
+def reach(stream: Stream, query: RunQuery, after: Cursor | None, entries: int) -> Statement:
+    """Time and number of the entry that a stream comes to after so many; no row when it ends before. Reads an index alone."""
+    inner, parameters = stream.rows(query, after, None, entries)
+    return f"SELECT created_at, number FROM ({inner}) AS walked LIMIT 1 OFFSET ?", [
+        *parameters,
+        entries - 1,
+    ]
+
+
+def meeting(
+    walked: Stream,
+    others: Sequence[Stream],
+    query: RunQuery,
+    after: Cursor | None,
+    down_to: Cursor | None,
+    limit: int,
+) -> Statement:
+    """Rows of `SELECT_VIEW` for runs that are in all of the streams, newest first: one is walked, down to a place, the others are looked up."""
+    inner, parameters = walked.rows(query, after, down_to, None)
+    conditions: list[str] = []
+    for other in others:
+        condition, values = other.holds(query)
+        conditions.append(condition)
+        parameters += values
+    chosen = (
+        f"SELECT number, created_at FROM ({inner}) AS walked WHERE {' AND '.join(conditions)}"
+        " ORDER BY created_at DESC, number DESC LIMIT ?"
+    )
+    return _views(chosen), [*parameters, limit]
+
+
+def _views(chosen: str) -> str:
+    return f"""
+    WITH page AS ({chosen})
     {SELECT_VIEW.replace("FROM runs r", "FROM page CROSS JOIN runs r ON r.number = page.number")}
     ORDER BY page.created_at DESC, page.number DESC
     """  # values are bound
-    return statement, [*parameters, limit]
+
+
+def streams(query: RunQuery) -> list[Stream]:
+    """One for each tag, and one for status and name, if they are asked for or nothing else is."""
+    found: list[Stream] = [TagStream(key, value) for key, value in query.tags.items()]
+    if not found or query.statuses is not None or query.name is not None:
+        found.append(RunStream())
+    return found
 
 
 def active(after: Cursor | None, limit: int) -> Statement:
@@ -57,10 +93,10 @@ def active(after: Cursor | None, limit: int) -> Statement:
     for status in sorted(ACTIVE):
         behind = "" if after is None else " AND (created_at, number) > (?, ?)"
         stretches.append(
-            "SELECT * FROM (SELECT number, created_at FROM runs WHERE status = ?"
+            f"SELECT * FROM (SELECT number, created_at FROM runs WHERE status = '{status.value}'"
             f"{behind} ORDER BY created_at, number LIMIT ?) AS subquery"
         )
-        parameters += [status.value, *(after or ()), limit]
+        parameters += [*(after or ()), limit]
     statement = f"""
     WITH page AS ({" UNION ALL ".join(stretches)} ORDER BY created_at, number LIMIT ?)
     {SELECT_VIEW.replace("FROM runs r", "FROM page CROSS JOIN runs r ON r.number = page.number")}
@@ -78,14 +114,13 @@ def tally(query: TallyQuery) -> Statement:
     for status in sorted(RunStatus):
         stretches.append(
             f"SELECT (created_at - ?) / ? AS stretch, '{status.value}', count(*) FROM ("
-            f"SELECT created_at FROM runs WHERE {named}status = ? AND created_at >= ? AND created_at < ?"
+            f"SELECT created_at FROM runs WHERE {named}status = '{status.value}' AND created_at >= ? AND created_at < ?"
             " ORDER BY created_at DESC LIMIT ?) AS subquery GROUP BY stretch"
         )
         parameters += [
             since,
             query.stretch // timedelta(microseconds=1),
             *([] if query.name is None else [query.name]),
-            status.value,
             since,
             to_micros(query.until),
             query.limit,
@@ -135,59 +170,103 @@ def feed(select: str, after: int, limit: int, topics: Sequence[str]) -> Statemen
     )
 
 
-def _stretch(status: RunStatus, query: RunQuery, after: Cursor | None, limit: int) -> Statement:
-    """The first rows of one status, from the index that fits."""
-    conditions, parameters = ["status = ?"], [status.value]
-    if query.name is not None:
-        conditions.insert(0, "name = ?")
-        parameters.insert(0, query.name)
-    bounds, values = _bounds(query, after, "")
-    statement = (
-        f"SELECT number, created_at FROM runs WHERE {' AND '.join(conditions + bounds)}"
-        " ORDER BY created_at DESC, number DESC LIMIT ?"
-    )
-    return statement, [*parameters, *values, limit]
+class Stream(Protocol):
+    """Runs that one filter lets through."""
+
+    def rows(
+        self, query: RunQuery, after: Cursor | None, down_to: Cursor | None, limit: int | None
+    ) -> Statement:
+        """`number` and `created_at`, newest first, from an index alone."""
+        ...
+
+    def holds(self, query: RunQuery) -> Statement:
+        """A condition on a row ``walked`` that has both: it is in this stream, too."""
+        ...
 
 
-def _tagged(query: RunQuery, after: Cursor | None, limit: int) -> Statement:
-    """The first rows with all of the tags. The first tag leads; the others and the run are looked up for each of its rows."""
-    (first_key, first_value), *others = query.tags.items()
-    conditions, parameters = ["t.key = ?", "t.value = ?"], [first_key, first_value]
-    bounds, values = _bounds(query, after, "t.")
-    conditions += bounds
-    parameters += values
-    for key, value in others:
-        conditions.append(
-            "EXISTS (SELECT 1 FROM run_tags o WHERE o.key = ? AND o.value = ?"
-            " AND o.created_at = t.created_at AND o.number = t.number)"
+@dataclass(frozen=True, slots=True)
+class TagStream:
+    """Runs with a tag."""
+
+    key: str
+    value: str
+
+    def rows(
+        self, query: RunQuery, after: Cursor | None, down_to: Cursor | None, limit: int | None
+    ) -> Statement:
+        """See `Stream`."""
+        conditions, parameters = _bounds(query, after, down_to)
+        statement = (
+            f"SELECT number, created_at FROM run_tags WHERE {' AND '.join(['key = ?', 'value = ?', *conditions])}"
+            f" ORDER BY created_at DESC, number DESC{_limit(limit)}"
         )
-        parameters += [key, value]
-    runs = ""
-    if query.name is not None or query.statuses is not None:
-        runs = " CROSS JOIN runs r ON r.number = t.number"
-    if query.name is not None:
-        conditions.append("r.name = ?")
-        parameters.append(query.name)
-    if query.statuses is not None:
-        conditions.append(f"r.status IN ({', '.join('?' * len(query.statuses))})")
-        parameters += [status.value for status in query.statuses]
-    statement = (
-        f"SELECT t.number AS number, t.created_at AS created_at FROM run_tags t{runs} WHERE {' AND '.join(conditions)}"
-        " ORDER BY t.created_at DESC, t.number DESC LIMIT ?"
-    )
-    return statement, [*parameters, limit]
+        return statement, [self.key, self.value, *parameters, *_given(limit)]
+
+    def holds(self, query: RunQuery) -> Statement:
+        """See `Stream`."""
+        condition = (
+            "EXISTS (SELECT 1 FROM run_tags t WHERE t.key = ? AND t.value = ?"
+            " AND t.created_at = walked.created_at AND t.number = walked.number)"
+        )
+        return condition, [self.key, self.value]
 
 
-def _bounds(query: RunQuery, after: Cursor | None, table: str) -> tuple[list[str], list[Any]]:
+class RunStream:
+    """Runs with one of the statuses and the name of the query: merged from one stretch of an index for each status."""
+
+    def rows(
+        self, query: RunQuery, after: Cursor | None, down_to: Cursor | None, limit: int | None
+    ) -> Statement:
+        """See `Stream`."""
+        bounds, values = _bounds(query, after, down_to)
+        if query.name is not None:
+            bounds, values = ["name = ?", *bounds], [query.name, *values]
+        order = f"ORDER BY created_at DESC, number DESC{_limit(limit)}"
+        stretches: list[str] = []
+        parameters: list[Any] = []
+        for status in sorted(RunStatus if query.statuses is None else query.statuses):
+            conditions = " AND ".join([f"status = '{status.value}'", *bounds])
+            stretches.append(
+                f"SELECT * FROM (SELECT number, created_at FROM runs WHERE {conditions} {order}) AS subquery"
+            )
+            parameters += [*values, *_given(limit)]
+        return f"{' UNION ALL '.join(stretches)} {order}", [*parameters, *_given(limit)]
+
+    def holds(self, query: RunQuery) -> Statement:
+        """See `Stream`."""
+        conditions, parameters = ["r.number = walked.number"], list[Any]()
+        if query.statuses is not None:
+            among = ", ".join(f"'{status.value}'" for status in sorted(query.statuses))
+            conditions.append(f"r.status IN ({among})")
+        if query.name is not None:
+            conditions.append("r.name = ?")
+            parameters.append(query.name)
+        return f"EXISTS (SELECT 1 FROM runs r WHERE {' AND '.join(conditions)})", parameters
+
+
+def _limit(limit: int | None) -> str:
+    return "" if limit is None else " LIMIT ?"
+
+
+def _given(limit: int | None) -> list[Any]:
+    return [] if limit is None else [limit]
+
+
+def _bounds(
+    query: RunQuery, after: Cursor | None, down_to: Cursor | None
+) -> tuple[list[str], list[Any]]:
     conditions: list[str] = []
     parameters: list[Any] = []
     if query.since is not None:
-        conditions.append(f"{table}created_at >= ?")
+        conditions.append("created_at >= ?")
         parameters.append(to_micros(query.since))
     if query.until is not None:
-        conditions.append(f"{table}created_at < ?")
+        conditions.append("created_at < ?")
         parameters.append(to_micros(query.until))
     if after is not None:
-        conditions.append(f"({table}created_at, {table}number) < (?, ?)")
+        conditions.append("(created_at, number) < (?, ?)")
         parameters += [after.created_at, after.number]
+    if down_to is not None:
+        conditions.append("(created_at, number) >= (?, ?)")
+        parameters += [down_to.created_at, down_to.number]
     return conditions, parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,8 +18,8 @@ from lastword.infrastructure.sqlite import SQLiteStore
 from lastword.infrastructure.sqlite.recorder import SELECT_EVENTS
 from lastword.infrastructure.sqlite.rows import ROW_COLUMNS, SELECT_VIEW, VIEW_COLUMNS
 from lastword.infrastructure.sqlite.schema import SCHEMA_VERSION, STEPS
-from lastword.infrastructure.storing import queries
-from lastword.projections.queries import Cursor, RunQuery, TallyQuery
+from lastword.infrastructure.storing import paging, queries
+from lastword.projections.queries import Cursor, RunQuery, TallyQuery, matches
 from lastword.projections.run_view import RunView
 from lastword.testing import OWNER, START
 
@@ -47,7 +48,6 @@ def plan(store: SQLiteStore, statement: tuple[str, list[object]] | None) -> list
         (RunQuery(name="import"), "runs_by_name"),
         (RunQuery(name="import", statuses=frozenset({RunStatus.FAILED})), "runs_by_name"),
         (RunQuery(tags={"team": "data"}), "PRIMARY KEY"),
-        (RunQuery(tags={"team": "data", "env": "test"}, name="import"), "PRIMARY KEY"),
     ],
 )
 def test_a_page_reads_no_more_than_it_needs(
@@ -62,6 +62,61 @@ def test_a_page_reads_no_more_than_it_needs(
     assert not [step for step in steps if step.startswith("SCAN") and "page" not in step and "subquery" not in step.lower() and "(" not in step]  # fmt: skip
     if after is not None:
         assert all("created_at" in step for step in inner if "COVERING INDEX" in step)
+
+
+@pytest.mark.parametrize("walked", range(3))
+def test_filters_meet_along_one_of_them(store: SQLiteStore, walked: int):
+    """It is read between two places of its index, or merged from five; the others are looked up, each by its whole key."""
+    query = RunQuery(tags={"team": "data", "env": "test"}, name="import")
+    streams = queries.streams(query)
+    stream = streams.pop(walked)
+    reach = plan(store, queries.reach(stream, query, Cursor(9, 9), 100))
+    steps = plan(store, queries.meeting(stream, streams, query, Cursor(9, 9), Cursor(1, 1), 51))
+    read = [step for step in steps if " created_at>" in step or "(created_at,number)>" in step]
+    assert len(read) == (5 if walked == 2 else 1)
+    for step in (*read, *(step for step in reach if "SEARCH" in step)):
+        assert "COVERING INDEX" in step or "SEARCH run_tags USING PRIMARY KEY" in step
+    looked_up = [step for step in steps if step.startswith(("SEARCH t", "SEARCH r "))]
+    whole = ("(key=? AND value=? AND created_at=? AND number=?)", "(rowid=?)")
+    assert looked_up
+    assert all(step.endswith(whole) for step in looked_up)
+    assert not [step for step in (*reach, *steps) if step.startswith("SCAN run")]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 1000])
+@pytest.mark.parametrize("entries", [1, 5])
+def test_where_filters_meet_no_run_is_missed_or_told_twice(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, entries: int, limit: int
+):
+    """Filters that often meet, seldom or never; walked in steps that are shorter or longer than what lies between."""
+    monkeypatch.setattr(paging, "_NEAR", entries)
+    monkeypatch.setattr(paging, "_FAR", 3 * entries)
+    writer = Writer(store)
+    for number in range(90):
+        tags = {"even": str(number % 2), "third": str(number % 3 == 0), "late": str(number > 80)}
+        writer.add(number, RunCreated(name="ab"[number % 5 == 0], tags=tags))
+        if number % 4:
+            writer.add(number, RunStarted(owner=OWNER))
+    every = [store.view(number) for number in reversed(range(90))]
+    for query in (
+        RunQuery(tags={"even": "0", "third": "True"}),
+        RunQuery(tags={"even": "0", "third": "True", "late": "True"}),
+        RunQuery(tags={"even": "0"}, statuses=frozenset({RunStatus.RUNNING})),
+        RunQuery(tags={"even": "1", "third": "False"}, name="b"),
+        RunQuery(tags={"even": "1"}, statuses=frozenset({RunStatus.PENDING})),
+        RunQuery(tags={"even": "1", "x": "y"}, name="b"),
+        RunQuery(tags={"even": "1"}, statuses=frozenset()),
+    ):
+        expected = [view.run_id for view in every if view and matches(view, query)]
+        found: list[object] = []
+        cursor: str | None = None
+        while not found or cursor:
+            page = store.query(dataclasses.replace(query, limit=limit, cursor=cursor))
+            found += [view.run_id for view in page]
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        assert expected == found
 
 
 @pytest.mark.parametrize("name", [None, "import"])
