@@ -96,8 +96,7 @@ class Floor:
     def lifecycle(self) -> None:
         """See `Contender`."""
         key = str(uuid_utils.uuid7())
-        payload = {"name": NAME, "params": {}, "tags": {}, "attempt": 1, "lease_seconds": 60.0}
-        position, now = self._begin(key, 1, "RunCreated", json.dumps(payload))
+        position, now = self._begin(key, 1, "RunCreated", json.dumps({"name": NAME}))
         self._end(self._CREATED, (position, key, NAME, now, position))
         position, now = self._begin(key, 2, "RunStarted", f'{{"owner":{self._owner}}}')
         self._end(self._STARTED, (now, now, self._owner_id, position, key))

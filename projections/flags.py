@@ -23,6 +23,9 @@ _LONGEST_LEASE_SECONDS = 1e13
 """A timedelta holds little more; who asks for `timedelta.max` wants a lease that never ends."""
 
 
+_END = datetime.max.replace(tzinfo=UTC)
+
+
 class Flag(BaseModel):
     """Why a run is suspected, since when, and what speaks for it.
 
@@ -98,6 +101,8 @@ def _silent(
 ) -> Flag | None:
     seen = _last_sign(view)
     lease = timedelta(seconds=min(_LONGEST_LEASE_SECONDS, view.lease_seconds))
+    if now - seen <= lease:  # most are; outages could only make it longer
+        return None
     expires = _expiry(seen, lease, outages)
     if now <= expires:
         return None
@@ -115,14 +120,14 @@ def _expiry(
     seen: datetime, lease: timedelta, outages: tuple[tuple[datetime, datetime], ...]
 ) -> datetime:
     """When a lease that was renewed at `seen` runs out; the clock of the lease stands still in an outage."""
-    if lease > datetime.max.replace(tzinfo=UTC) - seen:
-        return datetime.max.replace(tzinfo=UTC)
+    if lease > _END - seen:
+        return _END
     expires = seen + lease
     for since, until in sorted(outages):
         if since > expires:
             break
         away = max(timedelta(0), until - max(since, seen))
-        expires += min(away, datetime.max.replace(tzinfo=UTC) - expires)
+        expires += min(away, _END - expires)
     return expires
 
 

@@ -336,7 +336,8 @@ class RunReader:
         self, now: datetime, outages: Outages | None = None
     ) -> Callable[[RunView], RunView]:
         """Puts the flag into views; looks each owner up once, and outages only when somebody seems silent."""
-        owners: dict[Owner, bool | None] = {}
+        owners: dict[int, tuple[Owner, bool | None]] = {}
+        # By identity: runs of one process share the object, and to compare owners field by field costs more than all else here.
         known = outages
 
         def with_flag(view: RunView) -> RunView:
@@ -344,10 +345,12 @@ class RunReader:
             if view.status.is_terminal:
                 return view
             alive = None
-            if view.owner is not None:
-                if view.owner not in owners:
-                    owners[view.owner] = owner_alive(view.owner)
-                alive = owners[view.owner]
+            owner = view.owner
+            if owner is not None:
+                known_owner = owners.get(id(owner))
+                if known_owner is None:
+                    known_owner = owners[id(owner)] = owner, owner_alive(owner)
+                alive = known_owner[1]
             flag = flag_of(view, now, Liveness(alive, self._start_timeout, known or ()))
             if flag is not None and flag.reason is FlagReason.SILENT and known is None:
                 known = self.known_outages(now)

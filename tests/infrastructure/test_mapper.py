@@ -95,11 +95,13 @@ def test_any_envelope_comes_back_as_it_was(
 
 
 def test_stored_bytes_are_compact_and_stable():
-    """No field that is None, no version for the first shape, UTC times, the name beside it."""
+    """No field that is None or says what is so anyway, no version for the first shape, UTC times, the name beside it."""
     created = RunCreated(name="import", deadline_at=START.astimezone(timezone(timedelta(hours=2))))
-    assert encode_event(created) == (
-        b'{"name":"import","params":{},"tags":{},"attempt":1,'
-        b'"deadline_at":"2026-01-01T00:00:00Z","lease_seconds":60.0}'
+    assert encode_event(created) == b'{"name":"import","deadline_at":"2026-01-01T00:00:00Z"}'
+    spoken = RunCreated(name="import", params={"a": None}, attempt=2, lease_seconds=30)
+    assert (
+        encode_event(spoken)
+        == b'{"name":"import","params":{"a":null},"attempt":2,"lease_seconds":30.0}'
     )
     assert encode_event(RunCompleted()) == b"{}"
     assert encode_event(RunCompleted(result={"a": None})) == b'{"result":{"a":null}}'
