@@ -14,10 +14,12 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+from pydantic_core import from_json
+
 from ...domain.errors import StoreUnavailable
 from ...domain.events import STORE_KEY
-from ...domain.values import Owner
-from ...projections.run_view import PROJECTION_VERSION, Fields
+from ...domain.status import RunStatus
+from ...projections.run_view import PROJECTION_VERSION
 from ..logs import get_logger
 from ..storing.folding import Folder, folded
 from .datastore import ThreadDatastore
@@ -36,7 +38,7 @@ CACHE_KIB = 32_000
 STALE_SECONDS = 30
 """A rebuild that gave no sign for so long is taken to be dead."""
 
-_CREATED_AT = ROW_COLUMNS.index("created_at")
+_CREATED_AT, _OWNER, _TAGS = map(ROW_COLUMNS.index, ("created_at", "owner", "tags"))
 _PATIENCE_SECONDS = 600
 _POLL_SECONDS = 0.1
 
@@ -78,10 +80,10 @@ class Rebuild:
         done, last_key = 0, ""
         while batch := self._batch(link, last_key, newest):
             last_key = batch[-1][1]
-            views = list(folded(batch, self._folder))
+            rows = self._rows_of(batch)
             with self._datastore.transaction(commit=True, link=link) as cursor:
                 self._still_mine(cursor.sqlite_cursor)
-                self._put(cursor.sqlite_cursor, views)
+                self._put(cursor.sqlite_cursor, rows)
             done += len(batch)
             if progress is not None:
                 progress(min(done, total), total)
@@ -127,22 +129,29 @@ class Rebuild:
                 ).fetchall()
         return rows
 
-    def _put(self, raw: sqlite3.Cursor, views: list[tuple[int, Fields]]) -> None:
-        def owner_id(owner: Owner) -> int:
-            text = self._folder.owner_text(owner)
-            return self._owner_ids.get(text) or owner_row(raw, owner, self._owner_ids)
+    def _rows_of(self, events: list[Any]) -> list[list[Any]]:
+        """The rows of the runs, with their owners' JSON where the owners' numbers will be."""
+        return [
+            row_of(fields, number, self._folder.owner)
+            for number, fields in folded(events, self._folder)
+        ]
 
-        rows = [row_of(fields, number, owner_id) for number, fields in views]
+    def _put(self, raw: sqlite3.Cursor, rows: list[list[Any]]) -> None:
+        tags: list[tuple[Any, ...]] = []
+        for row in rows:
+            owner = row[_OWNER]
+            if owner is not None:
+                row[_OWNER] = self._owner_ids.get(owner.text) or owner_row(
+                    raw, owner.owner, self._owner_ids
+                )
+            if row[_TAGS] is not None:
+                number, created_at = row[0], row[_CREATED_AT]
+                tags += [
+                    (key, value, created_at, number) for key, value in from_json(row[_TAGS]).items()
+                ]
         raw.executemany(insert_row(self._suffix), rows)
-        raw.executemany(
-            f"INSERT INTO run_tags{self._suffix} VALUES (?, ?, ?, ?)",
-            [
-                (key, value, row[_CREATED_AT], number)
-                for row, (number, fields) in zip(rows, views, strict=True)
-                for key, value in fields["tags"].items()
-            ],
-        )
-        self._rows += len(views)
+        raw.executemany(f"INSERT INTO run_tags{self._suffix} VALUES (?, ?, ?, ?)", tags)
+        self._rows += len(rows)
         self._sign(raw)
 
     def _catch_up(self, raw: sqlite3.Cursor, newest: int) -> None:
@@ -160,10 +169,10 @@ class Rebuild:
             if row is not None:
                 self._rows -= 1
                 raw.execute(f"DELETE FROM run_tags{self._suffix} WHERE number = ?", row)
-            rows = raw.execute(
+            events = raw.execute(
                 f"{SELECT_EVENTS} WHERE originator_id = ? ORDER BY originator_version", (key,)
             ).fetchall()
-            self._put(raw, list(folded(rows, self._folder)))
+            self._put(raw, self._rows_of(events))
 
     def _forget_archived(self, raw: sqlite3.Cursor) -> None:
         """Take out the rows whose events are gone; a row's number is the position of its first event."""
@@ -176,10 +185,12 @@ class Rebuild:
         )
 
     def _swap(self, raw: sqlite3.Cursor) -> int:
-        raw.execute(f"INSERT INTO status_counts{self._suffix} SELECT status, 0 FROM status_counts")
-        raw.execute(
-            f"UPDATE status_counts{self._suffix} AS c SET runs ="
-            f" (SELECT count(*) FROM runs{self._suffix} r WHERE r.status = c.status)"
+        counted = dict(
+            raw.execute(f"SELECT status, count(*) FROM runs{self._suffix} GROUP BY status")
+        )
+        raw.executemany(
+            f"INSERT INTO status_counts{self._suffix} VALUES (?, ?)",
+            [(status.value, counted.get(status.value, 0)) for status in RunStatus],
         )
         for table in PROJECTION_TABLES:
             raw.execute(f"DROP TABLE {table}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...domain.errors import StoreCorrupt, UnsupportedSchema
 from ...domain.events import RunEvent
@@ -24,12 +24,19 @@ _SHORT = 1_000
 """Bytes of facts that are worth remembering."""
 
 
+class WrittenOwner(NamedTuple):
+    """An owner, and the text under which it is stored."""
+
+    owner: Owner
+    text: str
+
+
 class Folder:
     """Folds runs one after the other, and remembers facts that come again: most runs of a process have the same owner, many the same name."""
 
     def __init__(self) -> None:
         self._events: dict[tuple[str, bytes], RunEvent] = {}
-        self._owners: dict[int, tuple[Owner, str]] = {}
+        self._owners: dict[int, WrittenOwner] = {}
 
     def quickly(self, events: Sequence[Row]) -> Fields | None:
         """The fields of the view after all events of a run, in order of version; times are microseconds.
@@ -59,12 +66,16 @@ class Folder:
 
     def owner_text(self, owner: Owner) -> str:
         """`rows.owner_text`; the same object, which is that of many runs, is put into text once."""
+        return self.owner(owner).text
+
+    def owner(self, owner: Owner) -> WrittenOwner:
+        """The owner with its text."""
         known = self._owners.get(id(owner))
         if known is None:
             if len(self._owners) >= _REMEMBERED:
                 self._owners.clear()
-            known = self._owners[id(owner)] = owner, owner_text(owner)
-        return known[1]
+            known = self._owners[id(owner)] = WrittenOwner(owner, owner_text(owner))
+        return known
 
     def _decoded(self, topic: str, state: bytes) -> RunEvent:
         event = decode_event(topic, state, "event")

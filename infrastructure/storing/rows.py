@@ -99,11 +99,6 @@ def _filled(value: Any) -> str | None:
     return _json(value) if value else None
 
 
-def _micros(moment: Any) -> int:
-    """Who folds many runs leaves times as they lie in the store."""
-    return moment if type(moment) is int else to_micros(moment)
-
-
 def key_of(run_id: RunId) -> tuple[str, int | None]:
     """`run_key` and `int_id` of an id that has been checked.
 
@@ -192,19 +187,21 @@ class RowFormat:
         from_text: Encoder | None = None,
     ) -> None:
         self._encoders: dict[str, Encoder] = {
-            "status": lambda status: status.value,
+            "status": str,  # exactly one, not the enumeration's member
             "status_update_failed": int,
             "contradicted": int,
             "tags": _filled,
             "params": _filled,
             "result": _json,
             **dict.fromkeys(_NUMBERS, number),
-            **dict.fromkeys(_TIMES, _micros),
+            **dict.fromkeys(_TIMES, to_micros),
         }  # of values that are not None
         if text is not None:
             self._encoders |= dict.fromkeys(_TEXTS, text)
         self._encoded_places = tuple(
-            (ROW_COLUMNS.index(column), encode) for column, encode in self._encoders.items()
+            (ROW_COLUMNS.index(column), encode)
+            for column, encode in self._encoders.items()
+            if column not in _TIMES
         )
         self._from_number = from_number
         self._from_text = from_text
@@ -215,6 +212,10 @@ class RowFormat:
     ) -> list[Any]:
         """The fields of a view, times as `datetime` or microseconds, as the values of `ROW_COLUMNS`."""
         row = [number, *key_of(fields["run_id"]), *_picked(fields)]
+        for place in _TIMED:
+            moment = row[place]
+            if moment is not None and type(moment) is not int:
+                row[place] = to_micros(moment)
         for place, encode in self._encoded_places:
             value = row[place]
             if value is not None:
