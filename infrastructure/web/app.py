@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -10,12 +10,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from ...domain.errors import InvalidInput
 from ..tracking.tracker import RunTracker
 from .api.routes import api_router
 from .desk import Desk
 from .document import described
 from .guarding.guard import Guard
-from .guarding.hosts import HostList
+from .guarding.hosts import HostList, is_loopback
 from .guarding.tokens import Keyring
 from .pages.routes import pages_router
 from .problems import answer_to
@@ -25,19 +26,28 @@ from .streaming.response import STREAMS_PER_CLIENT
 def create_app(
     tracker: RunTracker,
     *,
-    hosts: HostList | None = None,
+    host: str = "127.0.0.1",
+    allowed_hosts: Iterable[str] = (),
     token: str | None = None,
     streams_per_client: int = STREAMS_PER_CLIENT,
 ) -> FastAPI:
     """The whole application over one tracker, which stays the caller's to close.
 
-    `hosts` are the names that it answers for, by default those of the loopback; `token` is what clients must present, None: nothing.
-    Raises `InvalidInput` for a token that is too short.
+    `host` is the address that it will listen on; it answers for the names of this machine and for `allowed_hosts`. `token` is what
+    clients must present; without one it is for this machine only. The extra `web` brings what it needs.
+
+    Raises `InvalidInput` for a token that is too short, or for none when other machines can reach the address.
     """
+    if token is None and not is_loopback(host):
+        raise InvalidInput(
+            f"host {host}: expected a token, because other machines can reach this address, found none;"
+            " set LASTWORD_TOKEN, or listen on 127.0.0.1"
+        )
     desk = Desk(tracker, streams_per_client=streams_per_client)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        desk.open()
         yield
         desk.close()
 
@@ -56,7 +66,7 @@ def create_app(
     for kind in (HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     app.openapi = lambda: described(app, with_token=keyring is not None)
-    app.add_middleware(Guard, hosts=hosts or HostList.for_binding("127.0.0.1"), keyring=keyring)
+    app.add_middleware(Guard, hosts=HostList.for_binding(host, allowed_hosts), keyring=keyring)
     return app
 
 

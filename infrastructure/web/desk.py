@@ -22,10 +22,12 @@ _WAITING = 256
 
 
 class Lane:
-    """A few threads that stay: each keeps its connection to the store."""
+    """A few threads that stay: each keeps its connection to the store. They come with the first call."""
 
     def __init__(self, name: str, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"lastword-web-{name}")
+        self._name = name
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
         self._places = threading.BoundedSemaphore(threads + _WAITING)
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -35,6 +37,10 @@ class Lane:
                 f"expected at most {_WAITING} calls to wait for the store, found more; try again later"
             )
         try:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(
+                    self._threads, thread_name_prefix=f"lastword-web-{self._name}"
+                )
             future = self._pool.submit(lambda: function(*args, **kwargs))
         except BaseException:
             self._places.release()
@@ -44,8 +50,10 @@ class Lane:
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Take no more calls; those that run come to their end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Let the threads go; calls that run come to their end."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Desk:
@@ -79,6 +87,10 @@ class Desk:
     async def look(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """A look at the store's health, which must not wait behind others."""
         return await self._looking.run(function, *args, **kwargs)
+
+    def open(self) -> None:
+        """The application begins; it may do so again after `close`."""
+        self.hub.is_closed = False
 
     def close(self) -> None:
         """Let listeners and threads go. The tracker belongs to whoever made it."""

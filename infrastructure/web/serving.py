@@ -15,7 +15,6 @@ from ...domain.errors import InvalidInput
 from ..tracking.tracker import RunTracker
 from .app import create_app
 from .desk import Desk
-from .guarding.hosts import HostList, is_loopback
 from .guarding.protocol import BoundedProtocol
 from .streaming.response import STREAMS_PER_CLIENT
 
@@ -44,14 +43,10 @@ class Server(uvicorn.Server):
         streams_per_client: int = STREAMS_PER_CLIENT,
         when_ready: Callable[[Server], object] | None = None,
     ) -> None:
-        if token is None and not is_loopback(host):
-            raise InvalidInput(
-                f"host {host}: expected a token, because other machines can reach this address, found none;"
-                " set LASTWORD_TOKEN, or listen on 127.0.0.1"
-            )
         app = create_app(
             tracker,
-            hosts=HostList.for_binding(host, allowed_hosts),
+            host=host,
+            allowed_hosts=allowed_hosts,
             token=None if token is None else token.get_secret_value(),
             streams_per_client=streams_per_client,
         )

@@ -17,7 +17,9 @@ from pydantic import (
 )
 
 Number = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)]
-Seconds = Annotated[Number, Field(gt=0)]
+Seconds = (
+    Annotated[StrictInt, Field(gt=0)] | Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
+)
 Id = Annotated[
     StrictInt | StrictStr, Field(description="1 to 200 printable characters, or a whole number.")
 ]

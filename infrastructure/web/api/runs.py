@@ -32,7 +32,7 @@ class ListQuery(BaseModel):
     flagged: bool | None = Field(
         default=None, description="Only runs that have a flag now, or that have none."
     )
-    tag: list[str] = Field(
+    tag: list[Annotated[str, Field(pattern=r"^[^:]+:")]] = Field(
         default=[], description="`key:value`; all of them must match.", examples=[["team:data"]]
     )
     since: datetime | None = Field(
@@ -170,9 +170,7 @@ class RecordedEventModel(BaseModel):
 def _pairs(given: list[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for text in given:
-        key, separator, value = text.partition(":")
-        if not separator or not key:
-            raise InvalidInput(f"tag: expected key:value, found {text!r:.60}")
+        key, _, value = text.partition(":")
         if pairs.get(key, value) != value:
             raise InvalidInput(
                 f"tag {key!r:.60}: expected it once, found two values; a run has one value per tag"
