@@ -40,19 +40,22 @@ def sqlite_path(url: str) -> str | None:
 
 
 def open_store(
-    url: str | Path | None, *, clock: Clock = now_utc, busy_timeout: float = 5.0
+    url: str | Path | None, *, clock: Clock | None = None, busy_timeout: float = 5.0
 ) -> RunStore:
-    """The store behind a path, ``sqlite:///path`` or ``sqlite:///:memory:``; None: the user's data directory.
+    """The store behind a path, ``sqlite:///path``, ``sqlite:///:memory:`` or ``postgresql://...``; None: the user's data directory.
 
-    `busy_timeout`, in seconds, is how long one attempt waits for a lock. Raises `InvalidInput` for a URL of an unknown kind,
-    `StoreUnavailable`, `StoreCorrupt`, `UnsupportedSchema`.
+    `clock` None is this machine's clock for a file, and the server's for PostgreSQL. `busy_timeout`, in seconds, is how long one attempt
+    waits for a lock or an answer. Raises `InvalidInput` for a URL of an unknown kind, `StoreUnavailable`, `StoreCorrupt`,
+    `UnsupportedSchema`.
     """
+    if is_postgres(url):
+        return _postgres(str(url), clock, busy_timeout)
     path = str(default_path()) if url is None else sqlite_path(str(url))
     if path is None:
         kind = str(url).split("://", 1)[0]
         raise InvalidInput(
-            f"url: expected a path, sqlite:///PATH or sqlite:///:memory:, found the kind {kind!r};"
-            " this release stores runs in SQLite"
+            f"url: expected a path, sqlite:///PATH, sqlite:///:memory: or postgresql://HOST/DATABASE, found the kind {kind!r};"
+            " this release stores runs in SQLite and PostgreSQL"
         )
     if not path:
         raise InvalidInput(
@@ -60,7 +63,30 @@ def open_store(
         )
     from .sqlite import SQLiteStore
 
-    return SQLiteStore(path, clock=clock, busy_timeout=busy_timeout)
+    return SQLiteStore(path, clock=clock or now_utc, busy_timeout=busy_timeout)
+
+
+def is_postgres(url: str | Path | None) -> bool:
+    """Whether a URL names a store in PostgreSQL.
+
+    >>> is_postgres("postgresql://db/runs"), is_postgres("runs.db")
+    (True, False)
+    """
+    return str(url).startswith(("postgresql://", "postgres://"))
+
+
+def _postgres(url: str, clock: Clock | None, busy_timeout: float) -> RunStore:
+    try:
+        import psycopg  # noqa: F401  # to tell a missing extra from a fault in our own modules
+    except ImportError as error:
+        raise StoreUnavailable(
+            f"url: expected the driver for PostgreSQL, found that it cannot be imported ({error});"
+            " pip install 'lastword[postgres]'",
+            transient=False,
+        ) from error
+    from .postgres import PostgresStore
+
+    return PostgresStore(url, clock=clock, busy_timeout=busy_timeout)
 
 
 def spool_folder(store_url: str, configured: Path | None) -> Path | None:

@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     """What callers of the HTTP API must present when it listens beyond this machine."""
 
     @property
+    def attempt_timeout(self) -> float:
+        """How long one attempt may take, so that all of them fit into `retry_budget`."""
+        return self.retry_budget / self.retry_attempts
+
+    @property
     def start_timeout_delta(self) -> timedelta | None:
         """`start_timeout` as a timedelta."""
         return None if self.start_timeout is None else timedelta(seconds=self.start_timeout)

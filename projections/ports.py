@@ -154,6 +154,11 @@ class RunStore(Protocol):
         """Where the store is, without credentials."""
         ...
 
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        """By which everybody who uses the store tells leases and flags: that of its server, if it has one."""
+        ...
+
     def append(self, append: Append, *, fresh: bool = False) -> Appended | None:
         """Commit the events and the run's row together; durable when this returns.
 

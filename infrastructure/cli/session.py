@@ -15,7 +15,7 @@ from typing import Any
 from ...domain.errors import InvalidInput, RunNotFound, StoreUnavailable
 from ...domain.values import RunId
 from ..clock import Clock, now_utc
-from ..opening import SQLITE, default_path, sqlite_path
+from ..opening import SQLITE, default_path, open_store, sqlite_path
 from ..settings import Settings, load_settings
 from ..tracking.tracker import RunTracker
 from .output import note
@@ -37,11 +37,12 @@ class Session:
     url: str | None = None
     log_format: LogFormat = LogFormat.CONSOLE
     verbose: bool = False
+    _time: Clock = now_utc
 
     @property
     def now(self) -> datetime:
-        """The moment by which durations and flags are told."""
-        return now_utc()
+        """The moment by which durations and flags are told: by the store's clock, once one is open."""
+        return self._time()
 
     def open(
         self,
@@ -49,9 +50,11 @@ class Session:
         create: bool = False,
         strict: bool = True,
         quiet: bool = False,
-        clock: Clock = now_utc,
+        clock: Clock | None = None,
     ) -> RunTracker:
-        """The tracker. Unless `create`, a store that is not there stays so: an empty one stands in for the default location.
+        """The tracker, which tells the time by `clock`; None: as the store does. What the store itself notes is by its own clock.
+
+        Unless `create`, a store that is not there stays so: an empty one stands in for the default location.
 
         Raises `StoreUnavailable` where a location was named and nothing is there.
         """
@@ -59,7 +62,9 @@ class Session:
         settings = load_settings(url=self.url, strict=strict)
         path = _file_of(settings)
         if path is None or create or path.exists():
-            return RunTracker(settings=settings, clock=clock)
+            store = open_store(settings.url, busy_timeout=settings.attempt_timeout)
+            self._time = store.clock
+            return RunTracker(settings=settings, store=store, clock=clock)
         if settings.url is not None:
             raise StoreUnavailable(
                 f"store {path}: expected a file, found none; check --url and LASTWORD_URL, or begin with"

@@ -48,6 +48,7 @@ class Recording:
         self._creation = creation
         self.run_id: RunId = str(uuid_utils.uuid7()) if run_id is None else run_id
         self._clock_shows: datetime | None = None
+        self._time: Clock = now_utc
         self._tracker: RunTracker | None = None
         self._trouble: BaseException | None = None
         self._began_at = now_utc()
@@ -76,7 +77,7 @@ class Recording:
 
     def finish(self, outcome: Callable[[Clock], OutcomeCommand]) -> None:
         """Record how it ended. Raises nothing: the command's own end is what counts now."""
-        command = outcome(now_utc)
+        command = outcome(self._time)
         if self._thread is not None:
             self._thread.join()
         if self._tracker is None and isinstance(self._trouble, StoreUnavailable):
@@ -126,6 +127,7 @@ class Recording:
         self._clock_shows = at
         try:
             self._tracker = self._tracker or self._open_tracker(self._clock)
+            self._time = self._tracker.store.clock
             self._tracker.create(run_id=self.run_id, **self._creation)
             self._tracker.start(self.run_id)
             # From here on nothing may be refused: what the store does not take has to wait.
@@ -143,7 +145,7 @@ class Recording:
             self._clock_shows = None
 
     def _clock(self) -> datetime:
-        return self._clock_shows or now_utc()
+        return self._clock_shows or self._time()
 
     def _watch(self, over: threading.Event, cancel: Callable[[], None]) -> None:
         while not over.wait(_CANCEL_POLL_SECONDS):

@@ -29,7 +29,7 @@ from ...projections.ports import (
 from ...projections.problems import Problem
 from ...projections.queries import Cursor, Page, RunQuery, Tally, TallyQuery
 from ...projections.run_view import RunView
-from ..clock import now_utc
+from ..clock import Clock, now_utc
 from ..logs import get_logger
 from ..mapper import recorded_event
 from ..storing import queries
@@ -78,7 +78,7 @@ class SQLiteStore:
         self,
         path: str | Path,
         *,
-        clock: Callable[[], datetime] = now_utc,
+        clock: Clock = now_utc,
         busy_timeout: float = 5.0,
     ) -> None:
         self._clock = clock
@@ -113,6 +113,11 @@ class SQLiteStore:
     def url(self) -> str:
         """``sqlite:///`` and the absolute path."""
         return self._url
+
+    @property
+    def clock(self) -> Clock:
+        """The one it was given."""
+        return self._clock
 
     @property
     def recorder(self) -> RunRecorder:

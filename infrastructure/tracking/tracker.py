@@ -23,7 +23,7 @@ from ...domain.values import Owner, RunId, run_key
 from ...projections.ports import RunStore
 from ...projections.run_view import RunView
 from ..auditing.retaining import RetainingTracker
-from ..clock import Clock, now_utc
+from ..clock import Clock
 from ..liveness.holding import Holdings
 from ..liveness.outages import OutageWatch
 from ..liveness.owners import this_owner
@@ -75,7 +75,7 @@ class RunTracker(ScopingTracker, RetainingTracker, RunReader):
         self,
         url: str | Path | None = None,
         *,
-        clock: Clock = now_utc,
+        clock: Clock | None = None,
         on_alert: Iterable[Callable[[Failure], None]] = (),
         settings: Settings | None = None,
         store: RunStore | None = None,
@@ -88,14 +88,11 @@ class RunTracker(ScopingTracker, RetainingTracker, RunReader):
         retry = RetryPolicy(
             self.settings.retry_attempts, self.settings.retry_base_delay, self.settings.retry_budget
         )
-        super().__init__(
-            store
-            or open_store(
-                self.settings.url, clock=clock, busy_timeout=retry.budget / retry.attempts
-            ),
-            clock=clock,
-            start_timeout=self.settings.start_timeout_delta,
+        store = store or open_store(
+            self.settings.url, clock=clock, busy_timeout=self.settings.attempt_timeout
         )
+        clock = clock or store.clock
+        super().__init__(store, clock=clock, start_timeout=self.settings.start_timeout_delta)
         self.spool_folder = folder = spool_folder(self._store.url, self.settings.spool_dir)
         spool = None if folder is None else Spool(folder)
         self._outages = OutageWatch(

@@ -100,7 +100,7 @@ def cli(store: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
         (["--log-format", "xml", "list"], "Invalid value for '--log-format'"),
         (
             ["--url", "mysql://db/runs", "list"],
-            "url: expected a path, sqlite:///PATH or sqlite:///:memory:, found the kind 'mysql'",
+            "url: expected a path, sqlite:///PATH, sqlite:///:memory: or postgresql://HOST/DATABASE, found the kind 'mysql'",
         ),
         (["run", "--"], "Missing argument"),
         (["run", "--tag", "team", "--", "true"], "tag: expected key=value, found 'team'"),

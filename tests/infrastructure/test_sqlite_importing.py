@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from contracts.kit import seen
 from lastword.domain.errors import InvalidInput
 from lastword.domain.events import RunCreated
 from lastword.infrastructure.sqlite import SQLiteStore, importing
+from lastword.infrastructure.storing.importing import Staged
 from lastword.projections.importing import ImportReport, Placed
 from lastword.testing import START
 
@@ -39,17 +41,17 @@ def test_what_others_write_at_the_last_moment_is_seen(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, same: bool
 ) -> None:
     """Between the comparison and the lock: it is compared again, with what is new."""
-    compare_all = importing._Staged.compare_all
+    compare_all = importing.compare_all
     others = [HISTORY[0] if same else history(RunCreated(name="another"))[0]]
 
-    def compare(staged: importing._Staged) -> int:
-        newest = compare_all(staged)
+    def compare(raw: sqlite3.Connection, staged: Staged) -> int:
+        newest = compare_all(raw, staged)
         monkeypatch.undo()
         store.import_runs(placed(*history(RunCreated(name="n"), run_id="late", first=30), *others))
         return newest
 
     store.import_runs(placed(*history(RunCreated(name="n"), run_id="early", first=20)))
-    monkeypatch.setattr(importing._Staged, "compare_all", compare)
+    monkeypatch.setattr(importing, "compare_all", compare)
     if same:
         assert (2, 1) == (store.import_runs(placed(*HISTORY)).added, len(store.read_run("late")))
     else:
@@ -62,17 +64,17 @@ def test_an_event_that_others_write_elsewhere_at_the_last_moment_is_seen(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its id may be that of another run's event."""
-    compare_all = importing._Staged.compare_all
+    compare_all = importing.compare_all
 
-    def compare(staged: importing._Staged) -> int:
-        newest = compare_all(staged)
+    def compare(raw: sqlite3.Connection, staged: Staged) -> int:
+        newest = compare_all(raw, staged)
         monkeypatch.undo()
         copy = [event.model_copy(update={"run_id": "copy"}) for event in HISTORY]
         store.import_runs(placed(*copy))
         return newest
 
     store.import_runs(placed(*history(RunCreated(name="n"), run_id="early", first=20)))
-    monkeypatch.setattr(importing._Staged, "compare_all", compare)
+    monkeypatch.setattr(importing, "compare_all", compare)
     with pytest.raises(InvalidInput, match=r"field id: .* found that of run copy, version 1"):
         store.import_runs(placed(*HISTORY))
     assert ["early", "copy", "copy", "copy"] == [event.run_id for event in held(store)]

@@ -1,0 +1,246 @@
+"""A few connections for many threads, none of which ever crosses a fork.
+
+The driver's own pool is not used: its threads do not survive a fork, and who asks it for a connection while the server is away waits for
+a timeout instead of hearing why. Here the thread that needs a connection opens it, and hears what the server says. One that lay idle is
+looked at before it is used again: what the server says to an idle connection is that it is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from ...domain.errors import StoreUnavailable
+from ..storing.bell import Bell
+from .address import Address
+from .clock import ServerClock
+from .faults import PREPARED, closed, code_of, spoils_connection
+from .statements import placed
+
+if TYPE_CHECKING:
+    from .waiting import Listener
+
+_LIVE: weakref.WeakSet[Connections] = weakref.WeakSet()
+"""Those of this process that are not closed; for the fork hook."""
+
+INHERITED: list[object] = []
+"""Connections of a parent process. Closing them here would end the parent's sessions, so they are kept from the garbage collector."""
+
+_IDLE = psycopg.pq.TransactionStatus.IDLE
+_UNPREPARED = (
+    psycopg.errors.InvalidSqlStatementName,
+    psycopg.errors.DuplicatePreparedStatement,
+)
+READ_SECONDS = 15.0
+"""How long a statement that reads may take; one that appends has the store's own patience."""
+_PREPARE_AFTER = 3
+"""A statement is prepared once a connection has executed it so often."""
+
+
+class Link(psycopg.Connection[tuple[Any, ...]]):
+    """One open connection; each wait for the server ends after `patience` seconds, if that is not None."""
+
+    patience: float | None = None
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """See the base class. A wait that was given up leaves a connection that is of no use any more."""
+        return super().wait(gen, interval, self.patience if timeout is None else timeout)
+
+    def is_over(self) -> bool:
+        """Whether the server has hung up while nobody used it."""
+        if self.closed:
+            return True
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN | select.POLLHUP)
+        return bool(poll.poll(0))
+
+
+class Connections:
+    """The connections of one store. `patience`, in seconds, is how long one statement, or the wait for a free connection, may take."""
+
+    def __init__(self, address: Address, *, patience: float) -> None:
+        self.address = address
+        self.url = address.url
+        self.patience = patience
+        self.closed = False
+        self.bell = Bell()
+        self.clock = ServerClock()
+        self.owner_ids: dict[str, int] = {}
+        """Rows of `owners` that are known to be committed, by their JSON."""
+        self.listener: Listener | None = None
+        """Hears of other processes; there once somebody waits."""
+        self._prepare = address.prepare
+        self._links: set[Link] = set()
+        self._reset()
+        _LIVE.add(self)
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._free = threading.Semaphore(self.address.pool_size)
+        self._idle: list[Link] = []
+
+    # -- taking and giving back
+
+    @contextlib.contextmanager
+    def held(self, patience: float = READ_SECONDS) -> Iterator[Link]:
+        """One of the connections, for this thread alone; each of its statements may take `patience` seconds.
+
+        Raises `StoreUnavailable` when the store is closed or all are busy for too long, and the driver's errors.
+        """
+        if self.closed:
+            raise closed(self.url)
+        free = self._free
+        if not free.acquire(timeout=self.patience):
+            raise StoreUnavailable(
+                f"{self.url}: expected a free connection within {self.patience:g} s, found all {self.address.pool_size}"
+                " in use; try again, or raise pool_size in the URL"
+            )
+        try:
+            link = self._idle_link() or self.open_link()
+            link.patience = patience
+            try:
+                yield link
+            except BaseException as error:
+                self._after(link, error)
+                raise
+            if not self.clock.is_fresh and link.info.transaction_status == _IDLE:
+                self.clock.set(link)
+            self._give_back(link)
+        finally:
+            free.release()
+
+    @contextlib.contextmanager
+    def separate(self, *, patience: float | None = None) -> Iterator[Link]:
+        """A connection of its own, beside the others; closed afterwards."""
+        if self.closed:
+            raise closed(self.url)
+        link = self.open_link(patience=patience)
+        try:
+            yield link
+        finally:
+            self.discard(link)
+
+    def open_link(self, *, patience: float | None = None) -> Link:
+        """A new connection. Raises the driver's errors."""
+        link = Link.connect(
+            self.address.conninfo,
+            autocommit=True,
+            row_factory=tuple_row,
+            prepare_threshold=_PREPARE_AFTER if self._prepare else None,
+        )
+        link.patience = self.patience if patience is None else patience
+        with self._lock:
+            self._links.add(link)
+        return link
+
+    def discard(self, link: Link) -> None:
+        """Close a connection that is of no use any more."""
+        with self._lock:
+            self._links.discard(link)
+        with contextlib.suppress(psycopg.Error, OSError):
+            link.close()
+
+    def _idle_link(self) -> Link | None:
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                link = self._idle.pop()
+            if not link.is_over():
+                return link
+            self.discard(link)
+
+    def _give_back(self, link: Link) -> None:
+        if link.closed or link.info.transaction_status != _IDLE:
+            self.discard(link)
+            return
+        with self._lock:
+            if not self.closed and link in self._links:
+                self._idle.append(link)
+                return
+        self.discard(link)
+
+    def _after(self, link: Link, error: BaseException) -> None:
+        if code_of(error) in PREPARED:
+            self._prepare = False
+            self.discard(link)
+        elif spoils_connection(error) or not isinstance(error, Exception):
+            self.discard(link)
+        else:
+            self._give_back(link)
+
+    @property
+    def open_now(self) -> int:
+        """How many connections are open."""
+        return sum(not link.closed for link in list(self._links))
+
+    # -- reading and writing
+
+    def sql(self, statement: str) -> bytes:
+        """A statement of ours for this store's schema."""
+        return placed(statement, self.address.schema)
+
+    def fetch(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """All rows of one statement."""
+        try:
+            return self._fetch(statement, parameters)
+        except _UNPREPARED:  # a pooler is in between; from now on nothing is prepared
+            return self._fetch(statement, parameters)
+
+    def _fetch(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
+        with self.held() as link:
+            return link.execute(self.sql(statement), parameters).fetchall()
+
+    def run(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """One statement that writes; how many rows it touched."""
+        with self.held() as link:
+            return link.execute(self.sql(statement), parameters).rowcount
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Link]:
+        """A connection of its own on which the store stands still; its statements may take as long as they need."""
+        with self.separate(patience=_FOR_EVER) as link:
+            link.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield link
+
+    def close(self) -> None:
+        """Close all that are idle; one that is in use goes when it is given back."""
+        if getattr(self, "closed", True):
+            return
+        self.closed = True
+        self.bell.ring()
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for link in idle:
+            self.discard(link)
+        _LIVE.discard(self)
+
+    def after_fork_in_child(self) -> None:
+        """Forget what belongs to the parent; its threads, which may have held locks, do not exist here."""
+        INHERITED.extend(self._links)
+        INHERITED.extend(self._idle)
+        self._links = set()
+        self._reset()
+        self.bell = Bell()
+
+
+_FOR_EVER = 7 * 24 * 3600.0
+"""Seconds; for statements that read a whole store."""
+
+
+def _after_fork_in_child() -> None:
+    for connections in list(_LIVE):
+        connections.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
