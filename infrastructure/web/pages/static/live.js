@@ -5,7 +5,7 @@ import { morph } from "./morph.js";
 
 const TICK = 5_000; // ms; flags and ages change without an event
 const SOON = 50; // ms; what happens at once is fetched at once
-const GAP = 750; // ms between two fetches, whatever happens
+const GAP = 500; // ms between two fetches, whatever happens
 const RETRY = [250, 500, 1_000, 2_000, 4_000]; // ms between attempts to connect
 const HEAL = 1_500; // ms until the page is asked for again that was not had
 const SAY = 1_000; // ms; the live region speaks no more often
