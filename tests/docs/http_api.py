@@ -165,7 +165,8 @@ def _kind(schema: dict[str, Any]) -> str:
         return f"`{schema['const']}`".replace("True", "true")
     if schema.get("type") == "array":
         return f"list of {_kind(schema['items'])}"
-    return {"date-time": "time"}.get(schema.get("format", ""), schema.get("type", "any JSON"))
+    kind: str = schema.get("type", "any JSON")
+    return "time" if schema.get("format") == "date-time" else kind
 
 
 def _reference(schema: dict[str, Any]) -> str:
