@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/faults.py [--kills 1000] [--quick] [--write docs/explanation/faults.md]
 
-Everything is real: processes that are killed, files that are locked, disks that are full. Exits with 1 when something was lost.
+Everything is real: processes that are killed, files that are locked, disks that are full, servers that crash. Exits with 1 when something was lost.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # what the tests of faults use, too
 
-from faults_sections import SECTIONS, Plan, Section, Tick, run  # noqa: E402  # needs the path
+from faults_postgres import SECTIONS as ON_POSTGRES  # noqa: E402  # needs the path
+from faults_sections import SECTIONS as ON_SQLITE  # noqa: E402  # needs the path
+from faults_sections import Plan, Section, Tick, run  # noqa: E402  # needs the path
+
+SECTIONS = (*ON_SQLITE, *ON_POSTGRES)
 
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 """Between these the page is written anew."""
@@ -92,6 +96,9 @@ class _shown:  # noqa: N801  # used as a function
             "finishes": 6,
             "whole": 2,
             "deaths": 6,
+            "servers": 5,
+            "followers": 1,
+            "partitions": 1,
         }.get(name, 2)
         self._said = monotonic()
         columns = (
@@ -139,24 +146,24 @@ def _print(console: Console, section: Section, seconds: float) -> None:
 
 
 def _write(page: Path, found: list[Section], about: str, options: argparse.Namespace) -> None:
-    command = "python benchmarks/faults.py" + (
-        " --quick" if options.quick else f" --kills {options.kills}"
-    )
-    parts = [f"Written by `{command} --seed {options.seed} --write {page.as_posix()}` on {about}."]
-    for section in found:
-        lines = [
-            f"### {section.title}",
-            "",
-            _line(section.head),
-            _line(["---"] * len(section.head)),
-        ]
-        parts.append("\n".join([*lines, *map(_line, section.rows)]))
-        parts.append(section.note)
+    """Put the tables into the page; those of parts that were not run stay as they are."""
     text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    figures = "\n\n".join(part for part in parts if part)
-    page.write_text(f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}", encoding="utf-8")
+    figures, _, after = rest.partition(END)
+    sections = {part.partition("\n")[0]: part.strip() for part in figures.split("\n### ")[1:]}
+    for section in found:
+        command = "python benchmarks/faults.py" + (
+            " --quick" if options.quick else f" --kills {options.kills}"
+        )
+        command += "".join(f" --only {name}" for name in options.only or ())
+        lines = [_line(section.head), _line(["---"] * len(section.head)), *map(_line, section.rows)]
+        written = (
+            f"Written by `{command} --seed {options.seed} --write {page.as_posix()}` on {about}."
+        )
+        parts = (section.title, "\n".join(lines), section.note, written)
+        sections[section.title] = "\n\n".join(part for part in parts if part)
+    figures = "".join(f"### {part}\n\n" for part in sections.values())
+    page.write_text(f"{before}{BEGIN}\n\n{figures}{END}{after}", encoding="utf-8")
 
 
 def _line(cells: tuple[str, ...] | list[str]) -> str:

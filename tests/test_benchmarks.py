@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-MODULES = ("lifecycle", "imports", "write_path", "opening", "reads", "bulk", "growth")
+MODULES = ("lifecycle", "imports", "write_path", "opening", "reads", "bulk", "growth", "postgres")
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 

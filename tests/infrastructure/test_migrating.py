@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,8 +17,10 @@ from commandline import PATIENCE, environment, json_lines, lastword
 from faults.kit import MovableClock
 from lastword import InvalidInput, RunTracker, StoreCorrupt, StoreUnavailable, migrate
 from lastword.infrastructure.liveness.owners import this_owner
+from lastword.infrastructure.opening import open_store
 from lastword.infrastructure.sqlite import SQLiteStore
 from lastword.projections.importing import Placed
+from postgres_server import schema_of
 
 KILLED_AT = """
 import os, signal, sys
@@ -56,33 +57,62 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def log_of(path: Path | str) -> list[object]:
-    with closing(SQLiteStore(path)) as store:
+def log_of(url: Path | str) -> list[object]:
+    with closing(open_store(url)) as store:
         return [tuple(row) for batch in store.log() for row in batch]
 
 
-def test_a_copy_gives_the_same_answers(store: Path, tmp_path: Path) -> None:
+@pytest.fixture(params=["sqlite", "postgres"])
+def copy(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a destination that is not there yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/copy.db"
+    return request.getfixturevalue("postgres_url")
+
+
+def test_a_copy_gives_the_same_answers(store: Path, copy: str, tmp_path: Path) -> None:
     """Views, histories, the past and seals: what was archived or erased stays vouched for."""
-    report = migrate(store, tmp_path / "copy.db")
+    report = migrate(store, copy)
     assert (True, True, report.events) == (report.ok, report.settled, report.copied)
-    with RunTracker(store) as old, RunTracker(tmp_path / "copy.db") as new:
+    with RunTracker(store) as old, RunTracker(copy) as new:
         assert old.list() == new.list()
         for view in old.list():
             assert old.history(view.run_id) == new.history(view.run_id)
         assert old.status_at(BEGIN + DAY) == new.status_at(BEGIN + DAY)
         assert new.verify(seal=tmp_path / "before.seal").ok
         assert old.seal(tmp_path / "old.seal").end == new.seal(tmp_path / "new.seal").end
-    assert log_of(store) == log_of(tmp_path / "copy.db")
+    assert log_of(store) == log_of(copy)
 
 
-def test_what_came_meanwhile_is_copied_by_the_next_one(store: Path, tmp_path: Path) -> None:
+def test_there_and_back_again(store: Path, postgres_url: str, tmp_path: Path) -> None:
+    """From a file to a server, on with the work there, and back: the old file is brought up to date."""
+    migrate(store, postgres_url)
+    with RunTracker(postgres_url) as tracker, tracker.run("import", run_id="on the server"):
+        pass
+    report = migrate(postgres_url, store)
+    assert (3, True) == (report.copied, report.ok)
+    assert log_of(postgres_url) == log_of(store)
+    with RunTracker(store) as tracker:
+        assert "completed" == tracker.get("on the server").status
+        assert tracker.verify(seal=tmp_path / "before.seal").ok
+
+
+def test_from_server_to_server(store: Path, postgres_server: str, postgres_url: str) -> None:
+    """Two schemas are two stores."""
+    migrate(store, postgres_url)
+    with schema_of(postgres_server) as other:
+        assert migrate(postgres_url, other).ok
+        assert log_of(store) == log_of(other)
+
+
+def test_what_came_meanwhile_is_copied_by_the_next_one(store: Path, copy: str) -> None:
     """Writers need not stop for long; a repeat without news copies nothing."""
-    migrate(store, tmp_path / "copy.db")
+    migrate(store, copy)
     with RunTracker(store) as tracker, tracker.run("import", run_id="news"):
         pass
-    found = [migrate(store, tmp_path / "copy.db") for _ in range(2)]
+    found = [migrate(store, copy) for _ in range(2)]
     assert [3, 0] == [report.copied for report in found]
-    assert log_of(store) == log_of(tmp_path / "copy.db")
+    assert log_of(store) == log_of(copy)
 
 
 def test_it_says_who_still_writes(store: Path, tmp_path: Path) -> None:
@@ -99,11 +129,8 @@ def test_it_says_who_still_writes(store: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("step", "done"), [("copying", 1000), ("computing rows", 0), ("comparing", 0), ("verifying", 0)]
 )
-def test_a_killed_migration_is_done_again(
-    large: Path, tmp_path: Path, step: str, done: int
-) -> None:
+def test_a_killed_migration_is_done_again(large: Path, copy: str, step: str, done: int) -> None:
     """Wherever SIGKILL strikes: no event is missing, none is there twice, and whoever opens the copy finds its rows."""
-    copy = tmp_path / "copy.db"
     command = [sys.executable, "-c", KILLED_AT, large, copy, step, str(done)]
     died = subprocess.run(command, timeout=PATIENCE, check=False, capture_output=True)
     assert -signal.SIGKILL == died.returncode, died.stderr
@@ -115,19 +142,18 @@ def test_a_killed_migration_is_done_again(
     assert log_of(large) == log_of(copy)
 
 
-def test_a_foreign_destination_is_refused(store: Path, large: Path, tmp_path: Path) -> None:
+def test_a_foreign_destination_is_refused(store: Path, copy: str) -> None:
     """And left as it was."""
-    other = tmp_path / "other.db"
-    shutil.copy(large, other)
-    before = log_of(other)
+    with RunTracker(copy) as tracker:
+        tracker.create("import")
+    before = log_of(copy)
     with pytest.raises(InvalidInput, match="found the events of another store"):
-        migrate(store, other)
-    assert before == log_of(other)
+        migrate(store, copy)
+    assert before == log_of(copy)
 
 
-def test_a_copy_with_events_of_its_own_is_refused(store: Path, tmp_path: Path) -> None:
+def test_a_copy_with_events_of_its_own_is_refused(store: Path, copy: str) -> None:
     """Two truths cannot be brought together by copying."""
-    copy = tmp_path / "copy.db"
     migrate(store, copy)
     for path in (store, copy):
         with RunTracker(path) as tracker:

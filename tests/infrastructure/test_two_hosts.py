@@ -13,7 +13,7 @@ from breaking.processes import HOST_ROLES, Child
 SETTINGS: dict[str, Any] = {"heartbeat": 0.5, "lease": 30}
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A store that both can reach."""
     if request.param == "sqlite":
