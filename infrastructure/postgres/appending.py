@@ -27,6 +27,7 @@ from ...projections.run_view import RunView, apply
 from ..mapper import EVENT_COLUMNS, EventMapper, StoredRunEvent, enveloped
 from ..storing.rows import id_of, owner_text
 from .connections import Connections, Link
+from .quick import one_row
 from .rows import FORMAT, maybe_in, move, text_in
 
 WRITTEN = tuple(column for column in EVENT_COLUMNS if column not in {"position", "recorded_at"})
@@ -141,7 +142,9 @@ def event_values(stored: StoredRunEvent) -> list[Any]:
 def execute(link: Link, connections: Connections, step: Step, at: int | None) -> Appended | None:
     """Write one step, `at` a time in microseconds, or the server's; None when it wrote nothing. Raises the driver's errors."""
     values = (len(step.events), at, *step.values)
-    return _appended(step, link.execute(connections.sql(step.statement), values).fetchone())
+    schema, prepare = connections.address.schema, connections.prepares
+    found = one_row(link, step.statement, values, schema, prepare=prepare)
+    return _appended(step, None if found is None else tuple(map(int, found)))
 
 
 def execute_all(

@@ -19,10 +19,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ASK = b"SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 
+_BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
+
 def _elapsed() -> float:
     """Seconds, those included in which the machine was suspended, where the system tells."""
-    boot = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if boot is None else time.clock_gettime(boot)
+    return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)
 
 
 class ServerClock:

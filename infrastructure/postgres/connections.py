@@ -13,6 +13,9 @@ import select
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from itertools import count
+from queue import Empty, SimpleQueue
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -50,6 +53,13 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
 
     patience: float | None = None
 
+    def __init__(self, *arguments: Any, **names: Any) -> None:
+        super().__init__(*arguments, **names)
+        self.prepared: dict[str, int | bytes] = {}
+        """Statements of `quick`: how often each was executed, then the name under which it is prepared."""
+        self.names = count(1)
+        self._poll: select.poll | None = None
+
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """See the base class. A wait that was given up leaves a connection that is of no use any more."""
         return super().wait(gen, interval, self.patience if timeout is None else timeout)
@@ -58,9 +68,10 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
         """Whether the server has hung up while nobody used it."""
         if self.closed:
             return True
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN | select.POLLHUP)
-        return bool(poll.poll(0))
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.fileno(), select.POLLIN | select.POLLHUP)
+        return bool(self._poll.poll(0))
 
 
 class Connections:
@@ -77,7 +88,8 @@ class Connections:
         """Rows of `owners` that are known to be committed, by their JSON."""
         self.listener: Listener | None = None
         """Hears of other processes; there once somebody waits."""
-        self._prepare = address.prepare
+        self.prepares = address.prepare
+        """Whether statements are prepared; not once a pooler has lost one."""
         self._links: set[Link] = set()
         self._reset()
         _LIVE.add(self)
@@ -85,38 +97,52 @@ class Connections:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._free = threading.Semaphore(self.address.pool_size)
+        # As a semaphore; Python's own is several times as slow.
+        self._free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(self.address.pool_size):
+            self._free.put(None)
         self._idle: list[Link] = []
 
     # -- taking and giving back
 
-    @contextlib.contextmanager
-    def held(self, patience: float = READ_SECONDS) -> Iterator[Link]:
-        """One of the connections, for this thread alone; each of its statements may take `patience` seconds.
+    def held(self, patience: float = READ_SECONDS) -> Held:
+        """One of the connections, for this thread alone, as a context manager; each of its statements may take `patience` seconds.
 
         Raises `StoreUnavailable` when the store is closed or all are busy for too long, and the driver's errors.
         """
+        return Held(self, patience)
+
+    def take(self) -> tuple[Link, SimpleQueue[None]]:
+        """A connection, and where the right to it goes back to. See `held`."""
         if self.closed:
             raise closed(self.url)
         free = self._free
-        if not free.acquire(timeout=self.patience):
+        try:
+            free.get(timeout=self.patience)
+        except Empty:
             raise StoreUnavailable(
                 f"{self.url}: expected a free connection within {self.patience:g} s, found all {self.address.pool_size}"
                 " in use; try again, or raise pool_size in the URL"
-            )
+            ) from None
         try:
-            link = self._idle_link() or self.open_link()
-            link.patience = patience
-            try:
-                yield link
-            except BaseException as error:
-                self._after(link, error)
-                raise
-            if not self.clock.is_fresh and link.info.transaction_status == _IDLE:
+            return self._idle_link() or self.open_link(), free
+        except BaseException:
+            free.put(None)
+            raise
+
+    def give_back(self, link: Link, error: BaseException | None) -> None:
+        """After its use; what happened to it says whether it is used again."""
+        if error is None:
+            if not self.clock.is_fresh and link.pgconn.transaction_status == _IDLE:
                 self.clock.set(link)
             self._give_back(link)
-        finally:
-            free.release()
+        elif code_of(error) in PREPARED:
+            self.prepares = False
+            self.discard(link)
+        elif spoils_connection(error) or not isinstance(error, Exception):
+            self.discard(link)
+        else:
+            self._give_back(link)
 
     @contextlib.contextmanager
     def separate(self, *, patience: float | None = None) -> Iterator[Link]:
@@ -135,7 +161,8 @@ class Connections:
             self.address.conninfo,
             autocommit=True,
             row_factory=tuple_row,
-            prepare_threshold=_PREPARE_AFTER if self._prepare else None,
+            prepare_threshold=_PREPARE_AFTER if self.prepares else None,
+            client_encoding="UTF8",  # what `quick` writes
         )
         link.patience = self.patience if patience is None else patience
         with self._lock:
@@ -160,7 +187,7 @@ class Connections:
             self.discard(link)
 
     def _give_back(self, link: Link) -> None:
-        if link.closed or link.info.transaction_status != _IDLE:
+        if link.pgconn.transaction_status != _IDLE:  # nor is one that is closed
             self.discard(link)
             return
         with self._lock:
@@ -168,15 +195,6 @@ class Connections:
                 self._idle.append(link)
                 return
         self.discard(link)
-
-    def _after(self, link: Link, error: BaseException) -> None:
-        if code_of(error) in PREPARED:
-            self._prepare = False
-            self.discard(link)
-        elif spoils_connection(error) or not isinstance(error, Exception):
-            self.discard(link)
-        else:
-            self._give_back(link)
 
     @property
     def open_now(self) -> int:
@@ -231,6 +249,32 @@ class Connections:
         self._links = set()
         self._reset()
         self.bell = Bell()
+
+
+class Held:
+    """A connection for one thread, until the block ends. A class, as a generator costs more than all else in here."""
+
+    __slots__ = ("_connections", "_free", "_link", "_patience")
+
+    def __init__(self, connections: Connections, patience: float) -> None:
+        self._connections = connections
+        self._patience = patience
+
+    def __enter__(self) -> Link:
+        self._link, self._free = self._connections.take()
+        self._link.patience = self._patience
+        return self._link
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._connections.give_back(self._link, error)
+        finally:
+            self._free.put(None)
 
 
 _FOR_EVER = 7 * 24 * 3600.0

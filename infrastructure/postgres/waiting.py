@@ -165,10 +165,14 @@ class Ringer:
             notify(self._connections, self._channel)
 
 
+_NOTIFY = b"SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, '')"
+
+
 def notify(connections: Connections, channel: str) -> None:
     """One notification."""
     with connections.held() as link:
-        link.execute(b"SELECT pg_notify(%s, '')", (channel,))
+        # Nothing is to be kept of it, so its commit need not wait for the disk.
+        link.execute(_NOTIFY, (channel,))
 
 
 def channel_of(connections: Connections) -> str:
