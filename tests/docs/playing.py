@@ -39,7 +39,7 @@ class Player:
             "XDG_DATA_HOME": str(folder / ".data"),
             "COLUMNS": "200",
             "NO_COLOR": "1",
-            "PYTHONWARNINGS": "error",
+            "PYTHONWARNINGS": "error,ignore:You're running the worker with superuser",  # containers
         }
 
     def play(self, block: Block) -> None:

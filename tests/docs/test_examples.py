@@ -14,7 +14,13 @@ import docs.pages
 from docs.pages import PAGES, READ, ROOT, RUN, SHOWN, Block, agrees, blocks_of, name_of
 from docs.playing import Player
 
-PLAYABLE = [page for page in PAGES if any(block.language in RUN for block in blocks_of(page))]
+IN_A_KERNEL = ROOT / "docs" / "how-to" / "jupyter.md"
+"""Its cells are run by `test_recipes.py`."""
+PLAYABLE = [
+    page
+    for page in PAGES
+    if page != IN_A_KERNEL and any(block.language in RUN for block in blocks_of(page))
+]
 ALL_BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
