@@ -4,8 +4,7 @@
     .venv/bin/python benchmarks/audit.py --runs 1000000
     .venv/bin/python benchmarks/audit.py --tampering      the tamper table alone
 
-Runs are made in the order in which services make them: at any moment about 1,000 are under way. They are written with plain
-inserts, then `rebuild` computes the rows.
+Runs are made by stores.py.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import sqlite3
 import statistics
 import subprocess
 import sys
@@ -21,64 +19,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+from stores import BEGIN, STEP, build
 
 from lastword import RunReader, RunTracker
 from lastword.infrastructure.clock import now_utc
 from lastword.infrastructure.sqlite import SQLiteStore
-from lastword.infrastructure.sqlite.datastore import ThreadDatastore
-from lastword.infrastructure.sqlite.rebuilding import Rebuild
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from tampering import TAMPERINGS, story_of, try_out  # the suite tries them out, too
-
-BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
-STEP = timedelta(milliseconds=100)
-"""Between two events of the store."""
-UNDER_WAY = 1000
-_OWNER = '{"host":"worker-1","pid":4711,"started_at":"2025-12-31T23:00:00Z","boot_id":"b"}'
-_STATES = (
-    ("RunCreated", '{"name":"import","params":{},"tags":{},"attempt":1,"lease_seconds":60.0}'),
-    ("RunStarted", f'{{"owner":{_OWNER}}}'),
-    ("RunCompleted", '{"result":{"rows":10}}'),
-)
-_INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)"
-
-
-def build(path: Path, runs: int) -> None:
-    """A store of so many runs, all completed but the last 1,000."""
-    SQLiteStore(path).close()
-    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
-        raw.execute("PRAGMA synchronous = OFF")
-        raw.execute("BEGIN")
-        raw.executemany(_INSERT, _events(runs))
-        raw.execute("COMMIT")
-    with closing(ThreadDatastore(path, f"sqlite:///{path}")) as datastore:
-        datastore.link().raw.execute("PRAGMA synchronous = OFF")
-        Rebuild(datastore).run()
-
-
-def _events(runs: int) -> Iterator[tuple[Any, ...]]:
-    """Each run is created, started at once, and completed when 1,000 others have begun."""
-    position = 0
-    micros, step = int(BEGIN.timestamp()) * 1_000_000, int(STEP.total_seconds() * 1_000_000)
-
-    def event(number: int, version: int) -> tuple[Any, ...]:
-        nonlocal position
-        position += 1
-        topic, state = _STATES[version - 1]
-        at = micros + position * step
-        event_id = position.to_bytes(16, "big")
-        return (position, f"run-{number:09}", version, topic, state.encode(), event_id, at, at)
-
-    for number in range(runs):
-        yield event(number, 1)
-        yield event(number, 2)
-        if number >= UNDER_WAY:
-            yield event(number - UNDER_WAY, 3)
 
 
 def measure(path: Path) -> dict[str, float]:

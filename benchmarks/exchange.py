@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/exchange.py                 10,000 and 100,000 runs
     .venv/bin/python benchmarks/exchange.py --runs 1000000
 
-Export, import and the import again run in processes of their own, which tell their peak memory. Runs are made as in audit.py.
+Export, import and the import again run in processes of their own, which tell their peak memory. Runs are made by stores.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from audit import build
+from stores import build
 
 from lastword import RunTracker
 from lastword.infrastructure.exchange.exporting import write_export

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from stores import BEGIN, cached
 from lastword import RunTracker
 from lastword.infrastructure.sqlite import SQLiteStore
 
+_SHADOW = re.compile("_[0-9a-f]{12}$")
 REPORTS, EVERY = 600, timedelta(milliseconds=100)
 """A run that takes a minute and reports ten times a second."""
 
@@ -48,7 +50,14 @@ def _size(options: Options) -> Table:
             "SELECT name, sum(pgsize), sum(unused) FROM dbstat GROUP BY name ORDER BY 2 DESC"
         ):
             if pages / options.runs >= 1:
-                row: Row = {"name": name, "bytes": pages / options.runs, "used": 1 - unused / pages}
+                table_or_index = _SHADOW.sub(
+                    "", name
+                )  # a rebuilt index keeps the name of its shadow
+                row: Row = {
+                    "name": table_or_index,
+                    "bytes": pages / options.runs,
+                    "used": 1 - unused / pages,
+                }
                 table.rows.append(row)
     whole = path.stat().st_size / options.runs
     table.rows.insert(0, {"name": "the whole file", "bytes": whole})

@@ -39,7 +39,7 @@ def draw(table: Table, path: Path) -> None:
         label.set_fontweight("bold" if _OWN in label.get_text() else "normal")
     if table.logarithmic:
         axes.set_xscale("log")
-    axes.margins(x=0.15)
+    axes.margins(x=0.15, y=0.01)
     axes.spines[["top", "right"]].set_visible(False)
     if len(columns) > 1:
         axes.legend(frameon=False, fontsize=8)

@@ -248,7 +248,7 @@ class RowFormat:
         return self._validated(row)
 
     def _fields(self, row: Sequence[Any]) -> Fields:
-        """The fields of the view in a row that is plain, in a third of the time. Raises what conversions raise."""
+        """The fields of the view in a row that is plain, in three quarters of the time. Raises what conversions raise."""
         values = list(row)
         lease = values.pop()
         if lease is not None and lease > (values[_LAST_SEEN] or 0):

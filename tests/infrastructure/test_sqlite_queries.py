@@ -176,7 +176,7 @@ def test_runs_take_little_room(store: SQLiteStore, tmp_path: Path):
     empty = tmp_path / "empty.db"
     SQLiteStore(empty).close()
     used = (tmp_path / "runs.db").stat().st_size - empty.stat().st_size
-    assert used / 400 <= 1_100
+    assert used / 400 <= 950
 
 
 def test_a_foreign_key_for_owners_is_shared(store: SQLiteStore):
