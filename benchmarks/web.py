@@ -72,6 +72,7 @@ def _serve_floor(path: str) -> None:
         return rows("WHERE run_key = ?", run_id)[0]
 
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     print(listening.getsockname()[1], flush=True)
     uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, http="h11")).run(
         [listening]

@@ -11,6 +11,7 @@ import pytest
 from browsing import problem
 from commandline import PATIENCE, lastword, started
 from lastword import RunTracker
+from streaming import serving
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -75,3 +76,9 @@ def test_the_token_opens_every_address_and_is_never_logged(tmp_path: Path) -> No
         _, log = server.communicate(timeout=PATIENCE)
     assert (0, 5) == (server.returncode, log.count(b"lastword.web.refused"))
     assert token[:-1].encode() not in log
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement(tmp_path: Path) -> None:
+    """Head and body go out as they come, on every connection: a small answer must not wait 40 ms for the next packet."""
+    with RunTracker(tmp_path / "runs.db") as tracker, serving(tracker) as server:
+        assert 0 != server._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
