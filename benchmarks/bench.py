@@ -28,7 +28,17 @@ from pictures import draw
 from report import Options, Section, Table, as_json, show
 from rich.console import Console
 
-MODULES = ("lifecycle", "imports", "write_path", "opening", "reads", "bulk", "growth", "postgres")
+MODULES = (
+    "lifecycle",
+    "imports",
+    "write_path",
+    "opening",
+    "reads",
+    "bulk",
+    "web",
+    "growth",
+    "postgres",
+)
 """Where the sections are, in the order in which they run. Each has a `SECTION`."""
 
 
