@@ -69,6 +69,8 @@ class Rebuild:
         link = self._datastore.separate_link()
         try:
             link.raw.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            # Where SQLite overwrites what it lets go, as Debian's does, dropping the old tables would keep a copy of them in memory.
+            link.raw.execute("PRAGMA temp_store = FILE")
             # Shadow tables may be lost in a crash; the commit that puts them in place makes sure of all before it.
             link.raw.execute("PRAGMA synchronous = NORMAL")
             return self._run(link, progress)
