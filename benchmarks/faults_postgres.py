@@ -32,6 +32,7 @@ _HEAD = (
 def servers(folder: Path, plan: Plan, tick: Tick) -> Section:
     """Processes write while something happens to the server, or to the wire."""
     times, seconds, cold = (3, 3.0, 4.0) if plan.quick else (50, 60.0, 20.0)
+    cut = seconds / 2
     rows: list[Row] = []
     wrong: list[str] = []
 
@@ -61,11 +62,11 @@ def servers(folder: Path, plan: Plan, tick: Tick) -> Section:
             server.url,
             lambda: server_faults.freeze(server, cold),
         )
-        with Proxy(server.port, (b"COMMIT", b"INSERT"), seed=plan.seed) as proxy:
+        with Proxy(server.port, seed=plan.seed) as proxy:
             struck(
-                f"connection lost between commit and answer, for {seconds:g} s",
+                f"connection lost between commit and answer, for {cut:g} s",
                 server.url.replace(f":{server.port}/", f":{proxy.port}/"),
-                lambda: server_faults.lose_answers(proxy, seconds),
+                lambda: server_faults.lose_answers(proxy, cut),
             )
     place = new_folder()
     with small_disk(place / "disk", "160m") as disk:

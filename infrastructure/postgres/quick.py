@@ -59,7 +59,7 @@ def _name(link: Link, statement: str, schema: str) -> bytes:
     if known < _PREPARE_AFTER:
         link.prepared[statement] = known + 1
         return b""
-    name = b"lastword_%d" % next(link.names)
+    name = b"lastword_step_%d" % next(link.names)
     link.pgconn.send_prepare(name, numbered(statement, schema))
     result = link.wait(generators.execute(link.pgconn))[-1]
     if result.status != ExecStatus.COMMAND_OK:

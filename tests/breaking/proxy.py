@@ -11,17 +11,18 @@ from types import TracebackType
 from typing import Self
 
 _AT_ONCE = 1 << 16
+_WRITES = (b"COMMIT", b"INSERT", b"lastword_step_")
+"""By one of these a message is known that writes; the last one names a prepared statement of an append."""
 
 
 class Proxy:
     """Passes bytes on both ways; loses the answer to every so many messages that write, and the connection with it.
 
-    `writes` are the beginnings by which such a message is known. `chance` of losing an answer is from 0 to 1.
+    The `chance` of losing an answer is from 0 to 1.
     """
 
-    def __init__(self, port: int, writes: tuple[bytes, ...], *, seed: int = 0) -> None:
+    def __init__(self, port: int, *, seed: int = 0) -> None:
         self._target = ("127.0.0.1", port)
-        self._writes = writes
         self._random = random.Random(seed)
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
@@ -63,7 +64,7 @@ class Proxy:
                         return
                     if key.fileobj is client:
                         server.sendall(data)
-                        lose = any(word in data for word in self._writes) and self._loses()
+                        lose = any(word in data for word in _WRITES) and self._loses()
                     elif lose:
                         self.lost += 1
                         return
