@@ -20,6 +20,7 @@ from ..clock import Clock
 from ..logs import get_logger
 from ..mapper import recorded_event
 from ..storing import queries
+from ..storing.paging import page_of
 from ..storing.rows import SELECT_VIEW, id_of
 from . import counters
 from .address import parse
@@ -38,7 +39,6 @@ log = get_logger("lastword.store")
 T = TypeVar("T")
 
 _ACTIVE_BATCH = 500
-_KEPT_BATCH = 200
 _TRIES = 100
 """After so many changes between a look and the write, something else is wrong."""
 
@@ -234,24 +234,7 @@ class PostgresStore(KeptStore):
         self, query: RunQuery, keep: Callable[[RunView], bool] | None = None
     ) -> Page[RunView]:
         """See `RunStore.query`."""
-        query = readable(query)
-        found: list[RunView] = []
-        after = last = query.after
-        size = query.limit + 1 if keep is None else max(query.limit + 1, _KEPT_BATCH)
-        while statement := queries.page(query, after, size):
-            rows = self._connections.fetch(*statement)
-            for row in rows:
-                view = view_of(row)
-                if keep is not None and not keep(view):
-                    continue
-                if len(found) == query.limit:
-                    return Page(tuple(found), last.encode() if last else None)
-                found.append(view)
-                last = queries.position_of(row)
-            if len(rows) < size:
-                break
-            after = queries.position_of(rows[-1])
-        return Page(tuple(found))
+        return page_of(self._connections.fetch, view_of, readable(query), keep)
 
     def active(self) -> Iterator[RunView]:
         """See `RunStore.active`. Read in batches: a run that ends meanwhile may be missing."""

@@ -33,7 +33,7 @@ from ..clock import Clock, now_utc
 from ..logs import get_logger
 from ..mapper import recorded_event
 from ..storing import queries
-from ..storing.paging import matching
+from ..storing.paging import page_of
 from . import archiving, erasing, restoring
 from .datastore import ThreadDatastore
 from .faults import translated
@@ -174,18 +174,7 @@ class SQLiteStore:
         self, query: RunQuery, keep: Callable[[RunView], bool] | None = None
     ) -> Page[RunView]:
         """See `RunStore.query`."""
-        found: list[RunView] = []
-        last = query.after
-        for rows in matching(self._datastore.fetch, query, query.limit + 1):
-            for row in rows:
-                view = view_of(row)
-                if keep is not None and not keep(view):
-                    continue
-                if len(found) == query.limit:
-                    return Page(tuple(found), last.encode() if last else None)
-                found.append(view)
-                last = queries.position_of(row)
-        return Page(tuple(found))
+        return page_of(self._datastore.fetch, view_of, query, keep)
 
     def active(self) -> Iterator[RunView]:
         """See `RunStore.active`. Read in batches: a run that ends meanwhile may be missing."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ...projections.queries import Cursor, RunQuery
+from ...projections.queries import Cursor, Page, RunQuery
+from ...projections.run_view import RunView
 from . import queries
 
 Row = Sequence[Any]
@@ -14,6 +15,27 @@ Fetch = Callable[[str, list[Any]], list[Any]]
 
 _NEAR, _FAR = 100, 6_400
 """Entries of a stream that are walked at once, at first and at the most."""
+
+
+def page_of(
+    fetch: Fetch,
+    view_of: Callable[[Row], RunView],
+    query: RunQuery,
+    keep: Callable[[RunView], bool] | None,
+) -> Page[RunView]:
+    """See `RunStore.query`."""
+    found: list[RunView] = []
+    last = query.after
+    for rows in matching(fetch, query, query.limit + 1):
+        for row in rows:
+            view = view_of(row)
+            if keep is not None and not keep(view):
+                continue
+            if len(found) == query.limit:
+                return Page(tuple(found), last.encode() if last else None)
+            found.append(view)
+            last = queries.position_of(row)
+    return Page(tuple(found))
 
 
 def matching(fetch: Fetch, query: RunQuery, size: int) -> Iterator[list[Row]]:
