@@ -116,6 +116,9 @@ STEPS: tuple[tuple[str, ...], ...] = (
 
 SCHEMA_VERSION = len(STEPS)
 
+OLDEST_SERVER = 130000
+"""The first release with `pg_current_xact_id`."""
+
 PROJECTION_TABLES = ("runs", "run_tags", "status_counts")
 
 LOCK = 0x4C575244
@@ -200,6 +203,7 @@ def prepare(connections: Connections) -> None:
     Raises `StoreUnavailable`, which says what to grant, `StoreCorrupt`, `UnsupportedSchema`, and the driver's errors.
     """
     with connections.separate() as link:
+        _check_server(link, connections)
         if _version(link, connections) == SCHEMA_VERSION:
             return
         try:
@@ -207,6 +211,29 @@ def prepare(connections: Connections) -> None:
                 _migrate(link, connections)
         except psycopg.errors.InsufficientPrivilege as error:
             raise _not_allowed(link, connections, error) from error
+
+
+def _check_server(link: Link, connections: Connections) -> None:
+    """Refuse a server or a database on which order, or text, would not be what it has to be. Raises `StoreUnavailable`."""
+    row = link.execute(
+        b"SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),"
+        b" current_setting('default_transaction_isolation'), current_user"
+    ).fetchone()
+    version, encoding, isolation, role = row or (0, "", "", "")
+    expected = found = remedy = ""
+    if version < OLDEST_SERVER:
+        expected, found = f"PostgreSQL {OLDEST_SERVER // 10000} or newer", f"{version // 10000}"
+        remedy = "use a newer server"
+    elif encoding != "UTF8":
+        expected, found = "a database in UTF8", f"one in {encoding}"
+        remedy = "create one with ENCODING 'UTF8'"
+    elif isolation != "read committed":  # a reader has to see more with each statement
+        expected, found = "transactions that are 'read committed'", f"{isolation!r} as the default"
+        remedy = f"ALTER ROLE \"{role}\" SET default_transaction_isolation = 'read committed'"
+    if expected:
+        raise StoreUnavailable(
+            f"{connections.url}: expected {expected}, found {found}; {remedy}", transient=False
+        )
 
 
 def _version(link: Link, connections: Connections) -> int:

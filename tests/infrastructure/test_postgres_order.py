@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from contracts.kit import LONG, Writer
+from faults.kit import wait_until
 from lastword.domain.errors import StoreUnavailable
 from lastword.domain.events import RunCompleted, RunCreated
 from lastword.infrastructure.postgres import PostgresStore
@@ -182,11 +183,8 @@ def test_a_writer_that_is_cancelled_leaves_no_lock(store: PostgresStore, session
     holder.close()
     assert [True] == [error.transient for error in failed]
     assert Writer(store).add("a", CREATED).events[0].version == 1
-    held = killer.execute(
-        b"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = %s",
-        (LOCK,),
-    ).fetchone()
-    assert held == (0,)
+    ours = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = ({key})::oid"
+    wait_until(lambda: killer.execute(ours.encode()).fetchone() == (0,))
 
 
 def test_a_race_for_one_version_has_one_winner(store: PostgresStore):
