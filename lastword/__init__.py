@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from lastword.infrastructure.auditing.erasing import EraseReport
     from lastword.infrastructure.auditing.seal_files import Seal
     from lastword.infrastructure.exchange.migrating import MigrateReport, migrate
+    from lastword.infrastructure.managing.asynchronous import AsyncRunManager
     from lastword.infrastructure.managing.manager import RunContext, RunManager
     from lastword.infrastructure.tracking.alerts import Failure
     from lastword.infrastructure.tracking.asynchronous import AsyncRunTracker
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArchiveReport",
+    "AsyncRunManager",
     "AsyncRunTracker",
     "CancellationRequested",
     "CancelledByRequest",
@@ -131,6 +133,7 @@ _HOMES = {
     "infrastructure.tracking.handle": "RunHandle current_run",
     "infrastructure.tracking.journal": "Receipt",
     "infrastructure.exchange.migrating": "MigrateReport migrate",
+    "infrastructure.managing.asynchronous": "AsyncRunManager",
     "infrastructure.managing.manager": "RunContext RunManager",
     "infrastructure.tracking.reading": "RunReader",
     "infrastructure.auditing.seal_files": "Seal",

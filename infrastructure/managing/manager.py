@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from queue import Queue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ...domain.commands import RequestCancellation
 from ...domain.errors import InvalidInput
@@ -70,6 +70,9 @@ class RunManager:
     {'run_id': 1, 'complete': True, 'db_status': 'completed'}
     """
 
+    context_type: ClassVar[type[RunContext]] = RunContext
+    """What functions get first."""
+
     def __init__(
         self,
         tracker: RunTracker,
@@ -93,6 +96,11 @@ class RunManager:
         self._starting = 0
         self._is_shut = False
         self._sweeper.start()
+
+    @property
+    def tracker(self) -> RunTracker:
+        """Where the runs are recorded."""
+        return self._tracker
 
     def start_run(
         self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any
@@ -119,7 +127,7 @@ class RunManager:
             run_id = self._tracker.create(name, **create)
             known = self._tracker.last_known(run_id)
             if known is None or known.status is RunStatus.PENDING:
-                context = RunContext(self._tracker, run_id, self._notifier)
+                context = self.context_type(self._tracker, run_id, self._notifier)
                 self._submit(
                     Execution(self._tracker, self._notifier, context, function, args, kwargs)
                 )
