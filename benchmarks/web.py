@@ -268,7 +268,10 @@ def streams(store: Path, listeners: int, rounds: int) -> Table:
             Column("last", "last client, ms", ".1f"),
         ),
         [row],
-        [Target(f"MiB for {listeners:,} idle clients", row["mib"], 100, "at most", gross=300)],
+        [
+            Target(f"MiB for {listeners:,} idle clients", row["mib"], 100, "at most", gross=300),
+            Target("ms until the last client has it", row["last"], 1_000, "at most", gross=10_000),
+        ],
         ["From the commit in another process to the arrival at the client; medians of the rounds."],
     )
 

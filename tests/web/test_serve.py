@@ -3,14 +3,16 @@
 import json
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from browsing import problem
-from commandline import PATIENCE, lastword, started
+from commandline import PATIENCE, started
 from lastword import RunTracker
+from lastword.infrastructure.cli.app import run
 from streaming import serving
 
 
@@ -29,29 +31,45 @@ def test_it_says_where_it_listens_and_ends_cleanly(tmp_path: Path, number: signa
     assert not Path(f"{store}-wal").exists()
 
 
-def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
-    """Wrong usage, in one line."""
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """What `lastword serve` complains about when it does not start: wrong usage, in one line."""
+
+    def complaint(*options: str, token: str | None = None) -> str:
+        monkeypatch.setenv("LASTWORD_URL", str(tmp_path / "runs.db"))
+        monkeypatch.delenv("LASTWORD_TOKEN", raising=False)
+        if token is not None:
+            monkeypatch.setenv("LASTWORD_TOKEN", token)
+        assert 2 == run(["serve", *options])
+        said = capsys.readouterr()
+        assert ("", 1) == (said.out, len(said.err.splitlines()))
+        return said.err
+
+    return complaint
+
+
+def test_a_port_that_is_taken_is_named(refused: Callable[..., str]) -> None:
+    """With the address, and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        answer = lastword(tmp_path / "runs.db", "serve", "--port", str(port))
-    assert (2, 1) == (answer.returncode, len(answer.stderr.splitlines()))
-    assert f"127.0.0.1:{port}: expected an address and port".encode() in answer.stderr
+        assert f"127.0.0.1:{port}: expected an address and port" in refused("--port", str(port))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_it_does_not_listen_to_other_machines_without_a_token(tmp_path: Path, host: str) -> None:
+def test_it_does_not_listen_to_other_machines_without_a_token(
+    refused: Callable[..., str], host: str
+) -> None:
     """It refuses to start, and says what is missing."""
-    answer = lastword(tmp_path / "runs.db", "serve", "--port", "0", "--host", host)
-    assert 2 == answer.returncode
-    assert b"set LASTWORD_TOKEN" in answer.stderr
+    assert "set LASTWORD_TOKEN" in refused("--port", "0", "--host", host)
 
 
-def test_a_short_token_is_refused_and_not_shown(tmp_path: Path) -> None:
+def test_a_short_token_is_refused_and_not_shown(refused: Callable[..., str]) -> None:
     """The message tells how to make a good one, not what was given."""
-    answer = lastword(tmp_path / "runs.db", "serve", "--port", "0", LASTWORD_TOKEN="hunter2")
-    assert 2 == answer.returncode
-    assert b"secrets.token_urlsafe" in answer.stderr
-    assert b"hunter2" not in answer.stderr
+    said = refused("--port", "0", token="hunter2")
+    assert "secrets.token_urlsafe" in said
+    assert "hunter2" not in said
 
 
 def test_the_token_opens_every_address_and_is_never_logged(tmp_path: Path) -> None:

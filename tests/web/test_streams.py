@@ -79,6 +79,27 @@ def test_a_run_of_another_process_is_heard_to_its_end(tracker: RunTracker, serve
             ]
 
 
+def test_postgresql_tells_its_listeners_too(postgres_url: str) -> None:
+    """A run of another connection, heard to its signal, and on the feed from then on; a late listener and a position as on SQLite."""
+    with (
+        RunTracker(postgres_url) as tracker,
+        RunTracker(postgres_url) as elsewhere,
+        serving(tracker) as server,
+    ):
+        running(elsewhere, 1)
+        with (
+            listening(server, "/api/runs/1/stream") as run,
+            listening(server, "/api/completions/stream?after=latest") as feed,
+        ):
+            assert ["RunCreated", "RunStarted"] == [run.next().data["type"] for _ in range(2)]
+            elsewhere.complete(1)
+            *_, signal = run.rest()
+            assert "completed" == signal.data["db_status"]
+            assert (1, "completed") == ended(feed.next())
+        with listening(server, f"/api/runs/1/stream?after={signal.id}") as late:
+            assert [signal] == late.rest()
+
+
 def test_who_comes_late_is_told_at_once_and_who_knows_it_is_sent_away(
     tracker: RunTracker, server: Server
 ) -> None:
