@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-MODULES = ("lifecycle", "imports", "write_path", "opening", "reads", "bulk", "growth", "postgres")
+MODULES = (
+    "lifecycle",
+    "imports",
+    "write_path",
+    "opening",
+    "reads",
+    "bulk",
+    "web",
+    "growth",
+    "postgres",
+)
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 
