@@ -190,7 +190,7 @@ def owner_row(connections: Connections, owner: Owner) -> int:
     text = owner_text(owner)
     number = connections.owner_ids.get(text)
     if number is None:
-        values = (owner.key, text, text, text)
+        values = (text_in(owner.key), text, text, text)
         rows = connections.fetch(_OWNER, values) or connections.fetch(_OWNER, values)
         number = connections.owner_ids[text] = rows[0][0]
     return number

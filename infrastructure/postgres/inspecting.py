@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from pydantic_core import from_json
@@ -13,7 +13,7 @@ from ..storing.inspecting import Inspection
 from ..storing.rows import id_of
 from .connections import Connections, Link
 from .counters import kept_counts
-from .rows import text_in
+from .rows import text_in, text_out
 from .scanning import streamed
 
 # One pass over both: a look-up for each tag would be a round trip.
@@ -28,10 +28,15 @@ def inspect(connections: Connections, now: datetime) -> list[Problem]:
     """See `RunStore.inspect`."""
     with connections.snapshot() as link:
         return Inspection(
-            lambda statement: streamed(link, connections.sql(statement)),
+            lambda statement: map(_plain, streamed(link, connections.sql(statement))),
             lambda: kept_counts(link, connections),
             lambda: _unlisted(link, connections),
         ).problems(now)
+
+
+def _plain(row: Sequence[object]) -> list[object]:
+    """With its texts as they were before they were written."""
+    return [text_out(value) if isinstance(value, str) else value for value in row]
 
 
 def _unlisted(link: Link, connections: Connections) -> Iterator[tuple[RunId, str, str]]:

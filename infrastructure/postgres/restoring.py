@@ -9,7 +9,7 @@ from ...projections.ports import Copied, Lease, StoredRow
 from ..mapper import EVENT_COLUMNS
 from .appending import take
 from .connections import Connections, Link
-from .rows import maybe_in
+from .rows import maybe_in, text_in, text_out
 
 _BEAT = """
 INSERT INTO leases (owner, host, pid, renewed_at) VALUES (?, ?, ?, ?)
@@ -24,7 +24,10 @@ _TEXTS = tuple(EVENT_COLUMNS.index(column) for column in ("actor", "correlation_
 def leases(connections: Connections) -> list[Lease]:
     """See `RunStore.leases`."""
     rows = connections.fetch("SELECT owner, host, pid, renewed_at FROM leases ORDER BY owner")
-    return [Lease(owner, host, pid, from_micros(beat)) for owner, host, pid, beat in rows]
+    return [
+        Lease(text_out(owner), text_out(host), pid, from_micros(beat))
+        for owner, host, pid, beat in rows
+    ]
 
 
 def restore(connections: Connections, copied: Copied) -> int:
@@ -53,7 +56,13 @@ def restore(connections: Connections, copied: Copied) -> int:
                     newest, latest = event[0], max(latest, event[7] or 0)
                 taken += len(batch)
         for lease in copied.leases:
-            link.execute(connections.sql(_BEAT), (*lease[:3], to_micros(lease.renewed_at)))
+            beat = (
+                text_in(lease.owner),
+                text_in(lease.host),
+                lease.pid,
+                to_micros(lease.renewed_at),
+            )
+            link.execute(connections.sql(_BEAT), beat)
         meta = connections.sql("UPDATE meta SET value = ? WHERE key = ?")
         link.execute(meta, (copied.store_id, "store_id"))
         if taken:

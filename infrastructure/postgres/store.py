@@ -155,7 +155,7 @@ class PostgresStore(KeptStore):
         view = view_of(found[0])
         lease = None
         if view.status is RunStatus.RUNNING and view.owner is not None:
-            lease = Lease(view.owner.key, found[0][-1])
+            lease = Lease(text_in(view.owner.key), found[0][-1])
         return append.guard(view), lease
 
     def _write(self, link: Link, append: Append, step: Step) -> Appended | None:
@@ -283,7 +283,7 @@ class PostgresStore(KeptStore):
         self._connections.run(
             "INSERT INTO leases (owner, host, pid, renewed_at) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (owner) DO UPDATE SET renewed_at = greatest(leases.renewed_at, excluded.renewed_at)",
-            (owner.key, owner.host, owner.pid, to_micros(utc(now))),
+            (text_in(owner.key), text_in(owner.host), owner.pid, to_micros(utc(now))),
         )
 
     @translated
