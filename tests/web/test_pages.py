@@ -11,7 +11,7 @@ import pytest
 from browsing import Client
 from faults.kit import FaultyStore
 from html_pages import Page
-from lastword import RunTracker
+from lastword import RunTracker, StoreUnavailable
 from lastword.domain.values import Owner
 from lastword.infrastructure.sqlite import SQLiteStore
 from lastword.infrastructure.web.pages.overview import Kept
@@ -356,10 +356,10 @@ def test_a_page_asks_a_fixed_number_of_questions() -> None:
             assert expected == sorted(store.calls)
 
 
-def test_an_answer_is_kept_for_a_while_and_an_error_is_not() -> None:
-    """Also when the clock behind it is set back."""
-    now = 0.0
-    answers: list[int | Exception] = [1, ValueError("no"), 2, 3]
+def test_an_answer_is_kept_for_a_while() -> None:
+    """Errors, too: those who wait for a store that is away do not try it one after the other. A clock that is set back ends it."""
+    now = 100.0
+    answers: list[int | Exception] = [1, StoreUnavailable("away"), 2, 3]
 
     def fetch() -> int:
         answer = answers.pop(0)
@@ -369,9 +369,29 @@ def test_an_answer_is_kept_for_a_while_and_an_error_is_not() -> None:
 
     kept = Kept(1.0, fetch, lambda: now)
     assert (1, 1) == (kept(), kept())
-    now = 1.0
-    with pytest.raises(ValueError, match="no"):
-        kept()
+    now = 101.0
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="away"):
+            kept()
+    now = 102.0
     assert (2, 2) == (kept(), kept())
-    now = 0.5
+    now = 50.0
     assert 3 == kept()
+
+
+def test_what_takes_long_is_asked_less_often() -> None:
+    """Fetching takes a tenth of the time at the most."""
+    now = 0.0
+    fetched: list[float] = []
+
+    def fetch() -> int:
+        nonlocal now
+        fetched.append(now)
+        now += 2.0
+        return len(fetched)
+
+    kept = Kept(1.0, fetch, lambda: now)
+    while now < 60:
+        kept()
+        now += 0.5
+    assert [0.0, 20.0, 40.0] == fetched

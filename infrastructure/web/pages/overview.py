@@ -23,6 +23,8 @@ T = TypeVar("T")
 _KEPT_SECONDS = 1.0
 """So long an answer serves all who ask for it."""
 _CHART_SECONDS = 15.0
+_REST = 9
+"""So many times as long as it took to fetch, an answer is kept at least."""
 _NAMES_KEPT = 100
 
 
@@ -104,7 +106,11 @@ class Shared:
 
 
 class Kept(Generic[T]):
-    """An answer that is kept for a while; of those who ask meanwhile one fetches it, and the others wait for that."""
+    """An answer that is kept for a while; of those who ask meanwhile one fetches it, and the others wait for that.
+
+    One that took long is kept longer, so that fetching never takes more than a tenth of the time, however large the store is. An
+    error is kept as well: those who wait for a store that is away must not try it one after the other.
+    """
 
     def __init__(
         self, seconds: float, fetch: Callable[[], T], clock: Callable[[], float] = monotonic
@@ -113,11 +119,28 @@ class Kept(Generic[T]):
         self._fetch = fetch
         self._clock = clock
         self._lock = threading.Lock()
-        self._answer: tuple[float, T] | None = None
+        self._since = self._until = 0.0
+        self._answer: Callable[[], T] | None = None
 
     def __call__(self) -> T:
-        """The answer. Raises what fetching it raises, and keeps no error."""
+        """The answer. Raises what fetching it raises."""
         with self._lock:
-            if self._answer is None or not 0 <= self._clock() - self._answer[0] < self._seconds:
-                self._answer = (self._clock(), self._fetch())
-            return self._answer[1]
+            if self._answer is None or not self._since <= self._clock() < self._until:
+                begun = self._clock()
+                self._answer = self._fetched()
+                self._since = self._clock()
+                self._until = self._since + max(self._seconds, _REST * (self._since - begun))
+            return self._answer()
+
+    def _fetched(self) -> Callable[[], T]:
+        try:
+            answer = self._fetch()
+        except LastwordError as found:
+            error = found
+        else:
+            return lambda: answer
+
+        def fail() -> T:
+            raise error.with_traceback(None)
+
+        return fail
