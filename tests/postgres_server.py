@@ -89,14 +89,31 @@ class Server:
     def create(self) -> Server:
         """Make the cluster and start it."""
         self.data.mkdir(parents=True)
-        if os.getuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            for path in (self.folder, self.data):
-                os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        self.own()
         self.port = self.port or free_port()
         options = ("--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
         self.command("initdb", "-D", str(self.data), "-U", "postgres", *options)
         return self.start()
+
+    @contextlib.contextmanager
+    def standby(self) -> Iterator[Server]:
+        """A server that repeats what this one does; it is gone afterwards."""
+        copy = Server(new_folder(), self.settings, port=free_port())
+        try:
+            copy.own()
+            arguments = ("-R", "-X", "stream", "-c", "fast", "-d", self.url)
+            copy.command("pg_basebackup", "-D", str(copy.data), *arguments)
+            yield copy.start()
+        finally:
+            copy.remove()
+
+    def own(self) -> None:
+        """Give the folders to whom the server runs as."""
+        if os.getuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            for path in (self.folder, self.data):
+                if path.exists():
+                    os.chown(path, nobody.pw_uid, nobody.pw_gid)
 
     def start(self) -> Server:
         """Start it and wait until it answers; raises with its log when it does not."""

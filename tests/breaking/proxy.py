@@ -27,6 +27,8 @@ class Proxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self.chance = 0.0
+        self.marker = b""
+        """The answer to the next message that holds this is lost, whatever the chance."""
         self.lost = 0
         """Answers that nobody heard."""
         self._lock = threading.Lock()
@@ -64,12 +66,20 @@ class Proxy:
                         return
                     if key.fileobj is client:
                         server.sendall(data)
-                        lose = any(word in data for word in _WRITES) and self._loses()
+                        lose = self._is_marked(data) or (
+                            any(word in data for word in _WRITES) and self._loses()
+                        )
                     elif lose:
                         self.lost += 1
                         return
                     else:
                         client.sendall(data)
+
+    def _is_marked(self, data: bytes) -> bool:
+        if not self.marker or self.marker not in data:
+            return False
+        self.marker = b""
+        return True
 
     def _loses(self) -> bool:
         with self._lock:

@@ -6,10 +6,12 @@ import contextlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
+from breaking.proxy import Proxy
 from contracts.kit import Writer
 from faults.kit import wait_until
 from lastword import RunTracker
@@ -18,7 +20,6 @@ from lastword.domain.events import RunCompleted, RunCreated
 from lastword.infrastructure.postgres import PostgresStore
 from lastword.infrastructure.postgres.faults import translate
 from postgres_server import Server, with_option
-from proxy import Proxy
 
 CREATED = RunCreated(name="import")
 URL = "postgresql://db/runs"
@@ -43,6 +44,16 @@ def kill_backends(server_url: str, application: str = "lastword") -> int:
 def named(url: str, name: str) -> str:
     """The URL with a name for its sessions, so that a test ends only its own."""
     return with_option(url, "application_name", name)
+
+
+def port_of(url: str) -> int:
+    """Where the server listens."""
+    return urlsplit(url).port or 5432
+
+
+def through(proxy: Proxy, url: str) -> str:
+    """The URL by way of a proxy."""
+    return url.replace(f":{port_of(url)}/", f":{proxy.port}/")
 
 
 # -- what errors mean
@@ -119,27 +130,33 @@ def test_an_idle_connection_that_was_ended_is_not_used(postgres_url: str, postgr
 
 def test_an_answer_that_got_lost_is_found_by_the_id_of_the_event(postgres_url: str, tmp_path: Path):
     """The commit went through, the connection ended before the answer came: neither lost nor doubled."""
-    with Proxy(postgres_url) as proxy, RunTracker(proxy.url, spool_dir=tmp_path) as tracker:
+    with (
+        Proxy(port_of(postgres_url)) as proxy,
+        RunTracker(through(proxy, postgres_url), spool_dir=tmp_path) as tracker,
+    ):
         for run_id in ("run-one", "run-two"):
             for act in (
                 partial(tracker.create, "import", run_id=run_id),
                 partial(tracker.start, run_id),
                 partial(tracker.complete, run_id, result="done"),
             ):
-                proxy.swallow(run_id.encode())
+                proxy.marker = run_id.encode()
                 act()
-                assert proxy.swallowed.wait(10)
             history = [item.type for item in tracker.history(run_id)]
             assert history == ["RunCreated", "RunStarted", "RunCompleted"]
+        assert proxy.lost == 6
         assert tracker.verify().ok
 
 
 def test_the_store_alone_says_that_it_does_not_know(postgres_url: str):
     """Whoever uses it without the journal gets a fault that may pass, and finds the event there."""
-    with Proxy(postgres_url) as proxy, contextlib.closing(PostgresStore(proxy.url)) as store:
+    with (
+        Proxy(port_of(postgres_url)) as proxy,
+        contextlib.closing(PostgresStore(through(proxy, postgres_url))) as store,
+    ):
         writer = Writer(store)
         writer.start("run-a")
-        proxy.swallow(b"run-a")
+        proxy.marker = b"run-a"
         with pytest.raises(StoreUnavailable) as caught:
             writer.add("run-a", RunCompleted())
         assert caught.value.transient
