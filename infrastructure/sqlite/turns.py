@@ -45,6 +45,11 @@ class Turns:
     ) -> None:
         self.release()
 
+    @property
+    def waiting(self) -> int:
+        """How many steps wait for somebody to take them."""
+        return len(self._waiting)
+
     def enqueue(self, step: Step) -> None:
         """Let the step be taken by the next one who has the turn."""
         self._waiting.append(step)
