@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from lastword.infrastructure.tracking.alerts import Failure
     from lastword.infrastructure.tracking.asynchronous import AsyncRunTracker
     from lastword.infrastructure.tracking.handle import RunHandle, current_run
-    from lastword.infrastructure.tracking.journal import Receipt
     from lastword.infrastructure.tracking.reading import RunReader
+    from lastword.infrastructure.tracking.receipts import Receipt
     from lastword.infrastructure.tracking.tracker import RunTracker
     from lastword.projections.completion import CompletionSignal
     from lastword.projections.flags import Flag
@@ -131,7 +131,7 @@ _HOMES = {
     "infrastructure.auditing.erasing": "EraseReport",
     "infrastructure.tracking.asynchronous": "AsyncRunTracker",
     "infrastructure.tracking.handle": "RunHandle current_run",
-    "infrastructure.tracking.journal": "Receipt",
+    "infrastructure.tracking.receipts": "Receipt",
     "infrastructure.exchange.migrating": "MigrateReport migrate",
     "infrastructure.managing.asynchronous": "AsyncRunManager",
     "infrastructure.managing.manager": "RunContext RunManager",

@@ -14,7 +14,7 @@ from ...domain.values import RunId, name_of, run_key, utc
 from ...projections.ports import NewEvent
 from ..clock import Clock
 from ..exchange.tracking import ImportingTracker
-from ..tracking.journal import Journal
+from ..tracking.batch_journal import BatchJournal
 
 if TYPE_CHECKING:
     from .archiving import ArchiveReport
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class RetainingTracker(ImportingTracker):
     """The part of `RunTracker` that archives and erases."""
 
-    _journal: Journal
+    _journal: BatchJournal
     _clock: Clock
     spool_folder: Path | None
 

@@ -11,8 +11,9 @@ from ...projections.flags import evidence_of
 from ...projections.run_view import RunView
 from ..clock import Clock
 from ..logs import get_logger
-from ..tracking.journal import Journal, Receipt
+from ..tracking.journal import Journal
 from ..tracking.reading import RunReader
+from ..tracking.receipts import Receipt
 from .owners import Heartbeat
 
 log = get_logger("lastword.sweeper")

@@ -16,8 +16,8 @@ from ...domain.status import RunStatus
 from ...domain.values import RunId
 from ..logs import bound, get_logger
 from ..tracking.handle import as_current
-from ..tracking.journal import Receipt
 from ..tracking.outcomes import OutcomeCommand, error_info, task_was_cancelled
+from ..tracking.receipts import Receipt
 from .context import RunContext
 from .endings import Claim
 from .notifier import Notifier

@@ -17,7 +17,7 @@ from ...domain.values import RunId, run_key
 from ...projections.run_view import RunView
 from ..liveness.sweeper import BackgroundSweeper
 from ..logs import get_logger
-from ..tracking.journal import Receipt
+from ..tracking.receipts import Receipt
 from ..workers import Workers
 from .context import RunContext
 from .endings import Message

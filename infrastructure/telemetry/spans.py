@@ -29,7 +29,7 @@ from ...projections.run_view import RunView
 from .metrics import opentelemetry_is_used
 
 if TYPE_CHECKING:
-    from ..tracking.journal import Receipt
+    from ..tracking.receipts import Receipt
 
 TRACEPARENT = "TRACEPARENT"
 """The variable that carries a span to the programs that a process starts."""

@@ -16,7 +16,7 @@ from .metrics import EVENTS_STORED, RUN_DURATION, RUNS_ENDED, RUNS_STARTED, coun
 from .spans import RunSpans, outcome_name
 
 if TYPE_CHECKING:
-    from ..tracking.journal import Receipt
+    from ..tracking.receipts import Receipt
 
 log = get_logger("lastword.telemetry")
 

@@ -273,6 +273,8 @@ class AsyncRunTracker:
 
     # -- keeping house
 
+    create_many = tells(RunTracker.create_many)
+
     sweep = tells(RunTracker.sweep)
     """Give flagged runs up."""
     rebuild = tells(RunTracker.rebuild)

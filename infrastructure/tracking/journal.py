@@ -11,10 +11,8 @@ Nothing is read before an append for runs that this process knows. Commands on o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
-from typing import Protocol
 
 from ...domain.commands import Command, CreateRun, RecordProgress
 from ...domain.errors import (
@@ -26,61 +24,26 @@ from ...domain.errors import (
     StoreUnavailable,
     VersionConflict,
 )
-from ...domain.events import RunCreated, RunEvent
+from ...domain.events import RunEvent
 from ...domain.run import RunState, decide, evolve, fold, reconcile
-from ...domain.status import RunStatus
 from ...domain.values import RunId, run_key
-from ...projections.ports import Append, Appended, NewEvent, RunStore
+from ...projections.ports import Appended, NewEvent, RunStore
 from ...projections.run_view import RunView, fold_view
 from ..clock import Clock
 from ..liveness.outages import OutageWatch
 from ..logs import get_logger
 from .alerts import Alerts, Failure
+from .receipts import Keeper, Receipt
 from .retrying import RetryPolicy
 from .run_cache import Entry, RunCache
-from .unsent import correlation_id_of, is_progress, on_top, without_exclusive
+from .unsent import is_progress, on_top, request_for, wants_exclusive, without_exclusive
 
 log = get_logger("lastword.journal")
 
 _MAX_CONFLICTS = 100
 """After so many lost races for one run, something else is wrong."""
-_DOWN_SECONDS = 2.0
+DOWN_SECONDS = 2.0
 """So long after a failed append, others are tried once, and progress is kept without asking the store: the work must not crawl."""
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What became of a command."""
-
-    run_id: RunId
-    status: RunStatus
-    """The run's status once everything that was decided is stored."""
-    events: tuple[RunEvent, ...]
-    """What happened; empty for a harmless repeat."""
-    stored: bool
-    """True when the store holds it. False: it is kept, and goes in front of the run's next append."""
-    error: StoreUnavailable | StoreCorrupt | None = None
-    """Why it is not stored."""
-    kept: bool = False
-    """True when what is not stored is safe on this machine's disk, so that it will be delivered even if this process dies."""
-    view: RunView | None = None
-    """The run as the store has it after this append; None when nothing was appended."""
-
-
-class Keeper(Protocol):
-    """Where events wait that the store did not take."""
-
-    def keep(self, run_id: RunId, events: Sequence[NewEvent]) -> bool:
-        """Take the events in, in order; True when they are safe from the death of this process."""
-        ...
-
-    def delivered(self, event_ids: Sequence[str]) -> None:
-        """These need not be kept any longer: the store has committed them, or they say nothing new."""
-        ...
-
-    def set_aside(self, run_id: RunId, events: Sequence[NewEvent]) -> bool:
-        """These can never be stored; True when they are safe where people can look at them."""
-        ...
 
 
 class Journal:
@@ -113,15 +76,18 @@ class Journal:
         *commands: Command,
         guard: Callable[[RunView], bool] | None = None,
         strict: bool = False,
+        later: bool = False,
     ) -> Receipt:
         """Decide the commands one after the other and append what happened in one transaction.
+
+        With `later` it is decided now and waits for `send_all`; a claim to an exclusive key is not put off.
 
         Raises the errors of `decide`, `RunAlreadyActive`, and `StoreUnavailable` when `strict`, or when the run's state cannot
         be known without the store. A `guard` that says no makes it a harmless repeat.
         """
         key = run_key(run_id)
         with self._runs.one_at_a_time(key):
-            return self._execute(key, run_id, commands, guard, strict=strict)
+            return self._execute(key, run_id, commands, guard, strict=strict, later=later)
 
     def last_known(self, run_id: RunId) -> RunView | None:
         """The run as the store is last known to have held it; None when this process never saw it stored."""
@@ -188,6 +154,7 @@ class Journal:
         guard: Callable[[RunView], bool] | None,
         *,
         strict: bool,
+        later: bool,
     ) -> Receipt:
         entry, is_fresh = self._entry(key, run_id, commands[0])
         for _ in range(_MAX_CONFLICTS):
@@ -203,6 +170,11 @@ class Journal:
                     self._settle(key, entry)
                 return Receipt(entry.run_id, state.status, (), stored=True)
             happened = tuple(item.event for item in new)
+            if later and not wants_exclusive(new):
+                entry.state = state
+                entry.unsent.extend(new)
+                self._runs.put(key, entry)
+                return Receipt(entry.run_id, state.status, happened, stored=False)
             down = self._down_now()
             if down is not None and is_progress(new):
                 return self._not_stored(key, entry, state, new, down, strict=strict)
@@ -261,15 +233,7 @@ class Journal:
         attempts: int | None = None,
     ) -> Appended | None:
         """One transaction with everything that is unsent, then the new events; `state` is the run with all of them."""
-        events = (*entry.unsent, *new)
-        request = Append(
-            run_id=entry.run_id,
-            expected_version=entry.stored.version,
-            events=events,
-            view=entry.view,
-            correlation_id=correlation_id_of(entry, events),
-            guard=guard,
-        )
+        request = request_for(entry, (*entry.unsent, *new), guard)
         began = self._clock()
         if self._down_now() is not None:
             attempts = 1  # all of the patience was spent a moment ago
@@ -277,17 +241,20 @@ class Journal:
             appended = self._retry.append(self._store, request, attempts=attempts)
         except StoreUnavailable as error:
             self._outages.failed(began)
-            self._down = (error, monotonic() + _DOWN_SECONDS)
+            self._down = (error, monotonic() + DOWN_SECONDS)
             raise
         self._down = None
         self._outages.succeeded(began)
-        if appended is None:
-            return None
+        if appended is not None:
+            self._took(key, entry, state, appended)
+        return appended
+
+    def _took(self, key: str, entry: Entry, state: RunState, appended: Appended) -> None:
+        """The store has all of it."""
         entry.stored = entry.state = state
         entry.view = appended.view
         entry.unsent = []
         self._settle(key, entry)
-        return appended
 
     def _down_now(self) -> StoreUnavailable | None:
         """The fault of an append that failed just now; None when the last one got in, or that was some time ago."""
@@ -295,8 +262,8 @@ class Journal:
             return None
         return self._down[0]
 
-    def _send(self, key: str, entry: Entry) -> int:
-        """Append what is unsent, trying once; how many events got in."""
+    def _send(self, key: str, entry: Entry, *, set_aside: bool = True) -> int:
+        """Append what is unsent, trying once; how many events got in. `set_aside` as for `_reload`."""
         for _ in range(_MAX_CONFLICTS):
             count = len(entry.unsent)
             if not count:
@@ -305,7 +272,7 @@ class Journal:
             try:
                 self._append(key, entry, (), entry.state, attempts=1)
             except VersionConflict:
-                entry, _present = self._reload(key, entry)
+                entry, _present = self._reload(key, entry, set_aside=set_aside)
             except RunAlreadyActive as error:
                 # The work has been done already; that another run holds its key now cannot undo it.
                 log.error(
@@ -335,8 +302,7 @@ class Journal:
         *,
         strict: bool,
     ) -> Receipt:
-        exclusive = any(isinstance(item.event, RunCreated) and item.event.exclusive for item in new)
-        if strict or exclusive:  # an exclusive key cannot be promised without the store
+        if strict or wants_exclusive(new):  # an exclusive key cannot be promised without the store
             raise error
         entry.state = state
         entry.unsent.extend(new)
@@ -370,8 +336,11 @@ class Journal:
         except StoreUnavailable:
             raise refused from None
 
-    def _reload(self, key: str, old: Entry) -> tuple[Entry, set[str]]:
-        """The run as the store has it now, with what is unsent and still says something; and the stored events' ids."""
+    def _reload(self, key: str, old: Entry, *, set_aside: bool = True) -> tuple[Entry, set[str]]:
+        """The run as the store has it now, with what is unsent and still says something; and the stored events' ids.
+
+        When the id belongs to another run by now, what is unsent is set aside for people; or `RunAlreadyExists` is raised.
+        """
         recorded = self._retry.call(lambda: self._store.read_run(old.run_id))
         present = {item.event_id for item in recorded}
         run_id = recorded[0].run_id if recorded else old.run_id
@@ -386,6 +355,8 @@ class Journal:
                     )
                     entry.state = evolve(entry.state, event)
         except RunAlreadyExists as error:
+            if not set_aside:
+                raise
             # The id belongs to another run now; nothing of ours may be mixed into its history.
             names = [item.event.TOPIC for item in waiting]
             log.critical("lastword.unsent.rejected", run_id=run_id, events=names, error=str(error))

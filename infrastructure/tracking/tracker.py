@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,12 +14,12 @@ from pydantic import JsonValue
 
 from ...domain.commands import (
     Command,
-    CreateRun,
     RecordProgress,
     RequestCancellation,
     StartRun,
 )
-from ...domain.errors import InvalidInput, LastwordError, StoreUnavailable
+from ...domain.errors import LastwordError, StoreUnavailable
+from ...domain.status import RunStatus
 from ...domain.values import Owner, RunId, run_key
 from ...projections.ports import RunStore
 from ...projections.run_view import RunView
@@ -35,9 +36,12 @@ from ..telemetry.metrics import SWEEPS, count
 from ..telemetry.telling import RunTelemetry
 from .alerts import Alerts, Failure
 from .backlog import Backlog
-from .journal import Journal, Receipt
+from .batch_journal import BatchJournal
+from .batching import BatchingTracker
+from .creating import creation
 from .outcomes import OutcomeCommand, cancelled, completed, failed, outcome_of
 from .reading import RunReader, Views
+from .receipts import Receipt
 from .retrying import RetryPolicy
 from .scoping import ScopingTracker
 from .throttle import ProgressThrottle
@@ -53,7 +57,7 @@ def new_event_id() -> str:
     return uuid_utils.uuid7().hex
 
 
-class RunTracker(ScopingTracker, RetainingTracker, RunReader):
+class RunTracker(BatchingTracker, ScopingTracker, RetainingTracker, RunReader):
     """Records what happens to runs, and answers questions about them.
 
     `url` is a path, ``sqlite:///path`` or ``sqlite:///:memory:``; None means ``$LASTWORD_URL``, else a file in the user's data
@@ -98,7 +102,8 @@ class RunTracker(ScopingTracker, RetainingTracker, RunReader):
         self._outages = OutageWatch(
             self._store, window=timedelta(seconds=2 * self.settings.heartbeat)
         )
-        self._journal = Journal(
+        self._batches = threading.local()
+        self._journal = BatchJournal(
             self._store,
             clock=clock,
             new_id=new_event_id,
@@ -143,26 +148,23 @@ class RunTracker(ScopingTracker, RetainingTracker, RunReader):
         ...     tracker.create("import", run_id=1), tracker.create("import", run_id="1")
         (1, 1)
         """
-        now = self._clock()
-        for what, span in (("deadline", deadline), ("lease", lease)):
-            if span is not None and (not isinstance(span, timedelta) or span <= timedelta(0)):
-                raise InvalidInput(f"{what}: expected a positive timedelta, found {span!r:.60}")
-        command = CreateRun(
-            name=name,
-            params=_mapping(params, "params"),
-            tags=_mapping(tags, "tags"),
+        run_id, command = creation(
+            self.settings,
+            self._clock(),
+            name,
+            run_id=run_id,
+            params=params,
+            tags=tags,
             actor=actor,
             correlation_id=correlation_id,
             parent_id=parent_id,
             attempt=attempt,
             retry_of=retry_of,
             exclusive=exclusive,
-            deadline_at=None if deadline is None else now + deadline,
-            lease_seconds=self.settings.lease if lease is None else lease.total_seconds(),
-            payload_limit=self.settings.payload_limit,
-            now=now,
+            deadline=deadline,
+            lease=lease,
         )
-        return self.execute(str(uuid_utils.uuid7()) if run_id is None else run_id, command).run_id
+        return self.execute(run_id, command).run_id
 
     def start(self, run_id: RunId, *, owner: Owner | None = None) -> Receipt:
         """The work begins: in this process, unless another `owner` is named.
@@ -235,7 +237,13 @@ class RunTracker(ScopingTracker, RetainingTracker, RunReader):
 
     def execute(self, run_id: RunId, *commands: Command) -> Receipt:
         """Take commands of the domain as they are, all or none: for faces that take them from elsewhere. Raises what `decide` raises."""
-        receipt = self._journal.execute(run_id, *commands, strict=self.settings.strict)
+        batch = self.current_batch
+        receipt = self._journal.execute(
+            run_id, *commands, strict=self.settings.strict, later=batch is not None
+        )
+        if batch is not None and not receipt.stored and receipt.error is None:
+            batch.add(receipt)
+            return receipt
         if not receipt.stored:
             self._holdings.hurry()  # the beat tries again
         if receipt.events:
@@ -344,6 +352,16 @@ class RunTracker(ScopingTracker, RetainingTracker, RunReader):
 
     # -- inside
 
+    def _told(self, receipt: Receipt) -> None:
+        """What a batch has put off was stored, or kept."""
+        view = receipt.view
+        if view is not None and view.status is RunStatus.RUNNING and view.owner == this_owner():
+            self._holdings.hold(view.run_id, view.lease_seconds)
+        if not receipt.stored:
+            self._holdings.hurry()
+        if receipt.events:
+            self._tell(receipt)
+
     def _tell(self, receipt: Receipt) -> None:
         view = receipt.view or self._journal.last_known(receipt.run_id)
         self.telemetry.told(receipt, view, self._clock())
@@ -369,11 +387,3 @@ class RunTracker(ScopingTracker, RetainingTracker, RunReader):
             self.execute(key, held)
         except LastwordError as error:
             log.debug("lastword.progress.dropped", run_id=key, error=str(error))
-
-
-def _mapping(value: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise InvalidInput(f"{what}: expected a mapping, found {type(value).__name__}")
-    return dict(value)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...domain.events import RunCreated, RunProgressed
 from ...domain.run import RunState, evolve
-from ...projections.ports import NewEvent
+from ...projections.ports import Append, NewEvent
+from ...projections.run_view import RunView
 from .run_cache import Entry
 
 
@@ -36,3 +37,22 @@ def without_exclusive(item: NewEvent) -> NewEvent:
 def is_progress(events: Sequence[NewEvent]) -> bool:
     """Whether all of them are progress, and there are any."""
     return bool(events) and all(isinstance(item.event, RunProgressed) for item in events)
+
+
+def wants_exclusive(events: Sequence[NewEvent]) -> bool:
+    """Whether an exclusive key is claimed, which only the store can promise."""
+    return any(isinstance(item.event, RunCreated) and item.event.exclusive for item in events)
+
+
+def request_for(
+    entry: Entry, events: tuple[NewEvent, ...], guard: Callable[[RunView], bool] | None = None
+) -> Append:
+    """What to ask of the store."""
+    return Append(
+        run_id=entry.run_id,
+        expected_version=entry.stored.version,
+        events=events,
+        view=entry.view,
+        correlation_id=correlation_id_of(entry, events),
+        guard=guard,
+    )

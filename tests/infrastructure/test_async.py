@@ -29,6 +29,8 @@ from managing import QUICK, finished, signal, until
 
 NOT_AWAITED = {
     "arun",  # `run` is it
+    "batch",  # belongs to a thread
+    "current_batch",
     "beat",  # the background thread's
     "report",  # does not ask the store; `progress` does the rest, too
     "store",  # for code in threads: `tracker.tracker.store`

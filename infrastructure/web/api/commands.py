@@ -17,7 +17,7 @@ from ....domain.status import RunStatus
 from ....domain.values import ErrorInfo, RunId
 from ....projections.run_view import RunView
 from ...managing.endings import Claim
-from ...tracking.journal import Receipt
+from ...tracking.receipts import Receipt
 from ...tracking.tracker import RunTracker
 from ..desk import Desk
 from ..problems import Refusal
