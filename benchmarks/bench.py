@@ -30,6 +30,8 @@ from rich.console import Console
 
 MODULES = (
     "lifecycle",
+    "contention",
+    "signals",
     "imports",
     "write_path",
     "opening",

@@ -82,16 +82,19 @@ class Floor:
         " WHERE run_key = ? AND version = 2"
     )
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "floor.db"
+    def __init__(self, folder: Path, name: str = "floor.db") -> None:
+        self.path = folder / name
         SQLiteStore(self.path).close()
-        self._db = sqlite3.connect(self.path, isolation_level=None)
+        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         for pragma in PRAGMAS:
             self._db.execute(pragma)
         owner = this_owner()
         self._owner = owner.model_dump_json(exclude_none=True)
-        self._db.execute("INSERT INTO owners (key, owner) VALUES (?, ?)", (owner.key, self._owner))
-        (self._owner_id,) = self._db.execute("SELECT id FROM owners").fetchone()
+        row = (owner.key, self._owner)
+        self._db.execute("INSERT OR IGNORE INTO owners (key, owner) VALUES (?, ?)", row)
+        (self._owner_id,) = self._db.execute(
+            "SELECT id FROM owners WHERE owner = ?", (self._owner,)
+        ).fetchone()
 
     def lifecycle(self) -> None:
         """See `Contender`."""
@@ -105,12 +108,14 @@ class Floor:
         self._end(self._COMPLETED, (now, now, json.dumps(RESULT), position, key))
 
     def _begin(self, key: str, version: int, topic: str, state: str) -> tuple[int | None, int]:
-        now = micros()
+        row = self._row(key, version, topic, state)
         execute = self._db.execute
         execute("BEGIN IMMEDIATE")
-        event_id = uuid_utils.uuid7().bytes
-        row = (key, version, topic, state.encode(), event_id, now, now)
-        return execute(self._EVENT, row).lastrowid, now
+        return execute(self._EVENT, row).lastrowid, row[-1]
+
+    def _row(self, key: str, version: int, topic: str, state: str) -> tuple[Any, ...]:
+        now = micros()
+        return key, version, topic, state.encode(), uuid_utils.uuid7().bytes, now, now
 
     def _end(self, statement: str, values: tuple[Any, ...]) -> None:
         self._db.execute(statement, values)

@@ -11,6 +11,8 @@ import pytest
 
 MODULES = (
     "lifecycle",
+    "contention",
+    "signals",
     "imports",
     "write_path",
     "opening",

@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any
 
@@ -23,7 +24,7 @@ from eventsourcing.sqlite import SQLiteCursor, SQLiteDatastore
 
 from ...domain.errors import StoreUnavailable
 from ..storing.bell import Bell
-from .faults import cannot_write, closed, spoils_connection
+from .faults import cannot_write, closed, is_busy, spoils_connection
 from .links import INHERITED, Identity, Link, gone, memory_link, open_link
 from .turns import Turns
 
@@ -32,6 +33,12 @@ _LIVE: weakref.WeakSet[ThreadDatastore] = weakref.WeakSet()
 
 _FORKING: list[ThreadDatastore] = []
 """Those that a fork is holding still."""
+
+
+_LONGEST_SLEEP, _SHORTEST_SLEEP = 0.002, 0.0004
+"""Seconds between two looks at a lock that another process has."""
+_HURRY = 0.08
+"""By so much of what one has waited the next sleep is shorter: the shortest one is reached after 15 ms."""
 
 
 class _ThreadEnd:
@@ -163,7 +170,13 @@ class ThreadDatastore(SQLiteDatastore):
         """All rows of one statement that reads. No lock keeps writers waiting meanwhile."""
         link = self.held_link()
         try:
-            return link.raw.execute(statement, parameters).fetchall()
+            try:
+                return link.raw.execute(statement, parameters).fetchall()
+            except sqlite3.OperationalError as error:
+                if link.patient or not is_busy(error):
+                    raise
+                link.be_patient(self.busy_timeout)  # rare: somebody recovers the file
+                return link.raw.execute(statement, parameters).fetchall()
         except sqlite3.Error as error:
             if spoils_connection(error):
                 self.discard(link)
@@ -288,7 +301,12 @@ class Transaction:
             link.check_idle()
             if link.raw.in_transaction:  # one that an interrupt left behind
                 link.raw.rollback()
-            link.raw.execute("BEGIN IMMEDIATE" if self._commit else "BEGIN")
+            if self._commit:
+                begin_writing(link, datastore.busy_timeout)
+            else:
+                if not link.patient:
+                    link.be_patient(datastore.busy_timeout)
+                link.raw.execute("BEGIN")
             link.busy = True
         except BaseException as error:
             self._leave(link, error)
@@ -334,6 +352,29 @@ class Transaction:
     def _pass_on(self) -> None:
         if self._commit and not self._has_turn:
             self._datastore.writing.release()
+
+
+def begin_writing(link: Link, timeout: float) -> None:
+    """Begin a transaction that has the write lock, waiting for it at most `timeout` seconds.
+
+    SQLite's own waiting sleeps longer and longer, so that who has waited long waits on while others fly. Here it is the other way round: the
+    longer one waits, the oftener one looks. Raises the driver's error of a lock.
+    """
+    if link.patient and link.path is not None:
+        link.be_patient(0)
+    began = 0.0
+    while True:
+        try:
+            link.raw.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            now = monotonic()
+            began = began or now
+            waited = now - began
+            if waited >= timeout or not is_busy(error):
+                raise
+        else:
+            return
+        sleep(max(_LONGEST_SLEEP - waited * _HURRY, _SHORTEST_SLEEP))
 
 
 def waited_for_another_thread(datastore: ThreadDatastore) -> StoreUnavailable:

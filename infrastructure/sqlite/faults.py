@@ -89,6 +89,11 @@ def spoils_connection(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and code_of(error) not in _LASTING
 
 
+def is_busy(error: BaseException) -> bool:
+    """True when another connection has the lock."""
+    return code_of(error) == sqlite3.SQLITE_BUSY
+
+
 def cannot_write(error: BaseException) -> bool:
     """True when the file, or what belongs to it, can only be read."""
     return isinstance(error, sqlite3.Error) and code_of(error) == sqlite3.SQLITE_READONLY

@@ -41,6 +41,8 @@ class Link(SQLiteConnection):
         self.pid = os.getpid()
         self.path = None if path is None else os.fspath(path)
         self.identity = None if path is None else identity_of(path)
+        self.patient = True
+        """Whether SQLite itself waits for a lock on it, as it was told when the connection was opened."""
         self.newest = -1
         """Position of the last event that was written here, committed or not."""
         self.newest_at = 0
@@ -59,6 +61,11 @@ class Link(SQLiteConnection):
     def in_transaction(self) -> bool:
         """Whether a transaction is open on it."""
         return not self.closed and self.raw.in_transaction
+
+    def be_patient(self, seconds: float) -> None:
+        """Let SQLite wait for locks so long; with 0 the one who asks waits himself."""
+        self.raw.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+        self.patient = seconds > 0
 
     def check_idle(self) -> None:
         """Refuse a transaction inside a transaction."""

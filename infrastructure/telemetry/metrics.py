@@ -17,7 +17,9 @@ ATTRIBUTE = "lastword."
 """In front of the attributes' names in OpenTelemetry."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    frozen=True, slots=True, eq=False
+)  # each is one of a kind; comparing all fields takes long
 class Instrument:
     """One metric. Its name is public: dashboards and alerts use it."""
 
@@ -183,15 +185,20 @@ def _attributes(instrument: Instrument, series: Series) -> dict[str, str]:
     }
 
 
-def opentelemetry_is_used(part: str, variable: str) -> bool:
-    """Whether the application has anything to do with this part of OpenTelemetry."""
-    return f"opentelemetry.{part}" in sys.modules or variable in os.environ
+_NAMED_BY_ENVIRONMENT = {
+    "opentelemetry.metrics": "OTEL_PYTHON_METER_PROVIDER" in os.environ,
+    "opentelemetry.trace": "OTEL_PYTHON_TRACER_PROVIDER" in os.environ,
+}
+"""Whether the environment chose a provider when the process began; looking each time would cost a tenth of a lifecycle."""
+
+
+def opentelemetry_is_used(part: str) -> bool:
+    """Whether the application has anything to do with this part of OpenTelemetry, given by the name of its module."""
+    return part in sys.modules or _NAMED_BY_ENVIRONMENT[part]
 
 
 def _exported(instrument: Instrument) -> Any:
-    if not opentelemetry_is_used("metrics", "OTEL_PYTHON_METER_PROVIDER"):
-        return None
-    return _made(instrument)
+    return _made(instrument) if opentelemetry_is_used("opentelemetry.metrics") else None
 
 
 @cache

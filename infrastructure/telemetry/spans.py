@@ -48,7 +48,7 @@ class RunSpans:
     @property
     def is_wanted(self) -> bool:
         """Whether the application traces."""
-        return opentelemetry_is_used("trace", "OTEL_PYTHON_TRACER_PROVIDER")
+        return opentelemetry_is_used("opentelemetry.trace")
 
     def told(self, receipt: Receipt, view: RunView | None, now: datetime, *, ours: bool) -> None:
         """These events happened just now; `ours`: in a run that this process executes."""
