@@ -10,10 +10,9 @@ from faults_sections import Plan, Row, Section, Tick
 from breaking import server_faults
 from breaking.following import follow
 from breaking.hosts import partition
-from breaking.outage import small_disk
 from breaking.proxy import Proxy
 from breaking.writers import WritersReport, writing
-from postgres_server import DURABLE, Server, new_folder
+from postgres_server import DURABLE, Server
 
 WRITERS = 4
 _HEAD = (
@@ -68,19 +67,12 @@ def servers(folder: Path, plan: Plan, tick: Tick) -> Section:
                 server.url.replace(f":{server.port}/", f":{proxy.port}/"),
                 lambda: server_faults.lose_answers(proxy, cut),
             )
-    place = new_folder()
-    with small_disk(place / "disk", "160m") as disk:
-        name = f"disk of the server full for {cold:g} s"
-        if disk is None:
+    name = f"disk of the server full for {cold:g} s"
+    with server_faults.server_on_a_small_disk() as full:
+        if full is None:
             rows.append((name, "not tried: needs root", *[""] * (len(_HEAD) - 2)))
         else:
-            full = Server(disk / "server", (*DURABLE, "max_wal_size=48MB", "min_wal_size=32MB"))
-            full.folder.mkdir()
-            try:
-                full.create()
-                struck(name, full.url, lambda: server_faults.fill_the_disk(full, cold))
-            finally:
-                full.remove()
+            struck(name, full.url, lambda: server_faults.fill_the_disk(full, cold))
     note = (
         f"{WRITERS} processes live lifecycles all the while, every fifth under a manager with one subscriber. Acknowledged: the call had returned,"
         f" and the event was in the store or fsynced in the spool. The server commits durably. Seed {plan.seed}."

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
 import psycopg
-from contenders import NAME, RESULT, StockRun
+from contenders import NAME, RESULT
+from contenders import Stock as StockOnSQLite
 from crowds import Worker, serve
 from eventsourcing.application import Application
 from eventsourcing.persistence import StoredEvent
@@ -49,7 +50,7 @@ class Lastword:
         self._tracker.close()
 
 
-class Stock:
+class Stock(StockOnSQLite):
     """The eventsourcing library as it comes: an application, an aggregate, its PostgreSQL module. It keeps no view."""
 
     name: ClassVar[str] = "eventsourcing, stock"
@@ -80,25 +81,6 @@ class Stock:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self.schema}")  # pyright: ignore[reportArgumentType,reportCallIssue]  # a name of ours
             self._app = Application(env=environment)
         self._owner = this_owner().model_dump_json(exclude_none=True)
-
-    def lifecycle(self) -> None:
-        """See `Worker`."""
-        app = self._app
-        run = StockRun(NAME)
-        app.save(run)
-        run = self._get(run.id)
-        run.start(self._owner)
-        app.save(run)
-        run = self._get(run.id)
-        run.complete(RESULT)
-        app.save(run)
-
-    def _get(self, run_id: Any) -> StockRun:
-        return self._app.repository.get(run_id)
-
-    def close(self) -> None:
-        """See `Worker`."""
-        self._app.close()
 
 
 class ViewRecorder(PostgresApplicationRecorder):

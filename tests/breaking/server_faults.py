@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from threading import Event
 from time import monotonic
 
 import psycopg
 
+from breaking.outage import small_disk
 from breaking.proxy import Proxy
-from postgres_server import Server
+from postgres_server import DURABLE, Server, new_folder
 
 _pause = Event().wait
 """A length of time that is part of the fault."""
 
 Tick = Callable[[int], object]
+
+
+@contextlib.contextmanager
+def server_on_a_small_disk() -> Iterator[Server | None]:
+    """A server that commits durably, on a file system of its own; None where that is not permitted."""
+    place = new_folder()  # not below the tests' own, which an ordinary user may not enter
+    try:
+        with small_disk(place / "disk", "160m") as disk:
+            if disk is None:
+                yield None
+                return
+            server = Server(disk / "server", (*DURABLE, "max_wal_size=48MB", "min_wal_size=32MB"))
+            server.folder.mkdir()
+            try:
+                yield server.create()
+            finally:
+                server.remove()
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def stops(server: Server, times: int, seed: int, tick: Tick = int) -> int:

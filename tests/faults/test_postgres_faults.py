@@ -13,10 +13,9 @@ import pytest
 from breaking import server_faults
 from breaking.following import follow
 from breaking.hosts import partition
-from breaking.outage import small_disk
 from breaking.proxy import Proxy
 from breaking.writers import WritersReport, writing
-from postgres_server import DURABLE, Server, new_folder
+from postgres_server import DURABLE, Server
 
 pytestmark = [pytest.mark.soak, pytest.mark.xdist_group("postgres-faults")]
 
@@ -73,17 +72,11 @@ def test_answers_that_are_lost(server: Server, url: str, tmp_path: Path) -> None
 
 def test_a_full_disk(tmp_path: Path) -> None:
     """The server refuses to write, or crashes of it."""
-    with small_disk(new_folder() / "disk", "160m") as disk:
-        if disk is None:
+    with server_faults.server_on_a_small_disk() as server:
+        if server is None:
             pytest.skip("a file system of its own needs root")
-        full = Server(disk / "server", (*DURABLE, "max_wal_size=48MB", "min_wal_size=32MB"))
-        full.folder.mkdir()
-        try:
-            full.create()
-            fill = lambda: server_faults.fill_the_disk(full, 2.0)  # noqa: E731  # it is one
-            struck(f"{full.url}?schema=runs", tmp_path, fill)
-        finally:
-            full.remove()
+        url = f"{server.url}?schema=runs"
+        struck(url, tmp_path, lambda: server_faults.fill_the_disk(server, 2.0))
 
 
 def test_a_follower_skips_nothing(url: str, tmp_path: Path) -> None:
