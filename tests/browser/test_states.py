@@ -34,26 +34,34 @@ class Servers(NamedTuple):
     empty: Server
     away: Server
     closed: Server
+    waiting: Server
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Servers]:
-    """With runs of every kind; with none; with a store that does not answer; with a token."""
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """With runs of every kind; with none; with a store that does not answer; with a token; with a spool that is not empty."""
     clock = RunClock()
     away = FaultyStore(SQLiteStore(":memory:"))
+    full_up = FaultyStore(SQLiteStore(tmp_path_factory.mktemp("spool") / "runs.db"))
     memory = "sqlite:///:memory:"
     with (
         RunTracker(memory, clock=clock, progress_interval=0) as full,
         RunTracker(memory) as empty,
         RunTracker(store=away) as broken,
+        RunTracker(store=full_up, retry_attempts=1, retry_budget=0.1) as spooling,
         serving(full) as one,
         serving(empty) as two,
         serving(broken) as three,
         serving(empty, token=SecretStr("a-token-for-this-test-only")) as four,
+        serving(spooling) as five,
     ):
         populate(full, clock)
         away.go_down()
-        yield Servers(one, two, three, four)
+        spooling.create("import", run_id=1)
+        spooling.start(1)
+        full_up.fail("append", times=1_000)
+        assert not spooling.complete(1).stored
+        yield Servers(one, two, three, four, five)
         away.come_back()
 
 
@@ -100,7 +108,6 @@ def populate(tracker: RunTracker, clock: RunClock) -> None:
 STATES = {
     "list": ("full", "/"),
     "filtered": ("full", "/?status=failed&name=export"),
-    "older": ("full", "/?cursor=MS4x"),
     "misread filter": ("full", "/?since=yesterday&flagged=perhaps"),
     "nothing matches": ("full", "/?name=nobody"),
     "flagged": ("full", "/runs/flagged"),
@@ -108,7 +115,6 @@ STATES = {
     "corrected": ("full", "/runs/corrected"),
     "contradicted": ("full", "/runs/contradicted"),
     "failed": ("full", "/runs/failed"),
-    "cancelled": ("full", "/runs/cancelled"),
     "pending": ("full", "/runs/pending"),
     "running": ("full", "/runs/running"),
     "hostile": ("full", "/runs/?id=hostile"),
@@ -118,6 +124,8 @@ STATES = {
     "empty": ("empty", "/"),
     "away": ("away", "/"),
     "sign in": ("closed", "/"),
+    "not all stored": ("waiting", "/"),
+    "not stored": ("waiting", "/runs/1"),
 }
 
 
