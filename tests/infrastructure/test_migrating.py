@@ -127,7 +127,16 @@ def test_it_says_who_still_writes(store: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "done"), [("copying", 1000), ("computing rows", 0), ("comparing", 0), ("verifying", 0)]
+    ("copy", "step", "done"),
+    [
+        ("sqlite", "copying", 1000),
+        ("sqlite", "computing rows", 0),
+        ("sqlite", "comparing", 0),
+        ("sqlite", "verifying", 0),
+        ("postgres", "copying", 1000),
+        ("postgres", "computing rows", 0),
+    ],
+    indirect=["copy"],
 )
 def test_a_killed_migration_is_done_again(large: Path, copy: str, step: str, done: int) -> None:
     """Wherever SIGKILL strikes: no event is missing, none is there twice, and whoever opens the copy finds its rows."""
