@@ -169,11 +169,15 @@ STEPS: dict[str, Callable[[Path], None]] = {
 def measure(options: Options) -> list[Table]:
     """In turns with the floor at one size; once at the largest size, for memory."""
     small = min(options.runs, 100_000)
-    sizes = sorted({max(small // 3, 1), options.runs})
+    sizes = [small] if options.smoke else sorted({small // 3, options.runs})
     rounds = 1 if options.smoke else 3
     turns = _turns(options, small, rounds)
     memory = {
-        runs: {what: one[0][1] for what, one in _turns(options, runs, 1).items()} for runs in sizes
+        runs: {
+            what: found[0][1]
+            for what, found in (turns if runs == small else _turns(options, runs, 1)).items()
+        }
+        for runs in sizes
     }
     events = {runs: 3 * runs - min(runs, 1000) for runs in (small, *sizes)}
     columns = (

@@ -98,7 +98,7 @@ def _progress(options: Options) -> Table:
 
 def _journal(options: Options) -> Table:
     """Sizes in KiB."""
-    runs = 30 if options.smoke else 3000
+    runs = 10 if options.smoke else 3000
     path = options.folder / "journal.db"
     table = Table(
         name="journal",

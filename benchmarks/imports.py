@@ -68,7 +68,7 @@ class Import:
 
 def measure(options: Options) -> list[Table]:
     """Imports, and where their time goes; the first answer of the command line."""
-    rounds = 2 if options.smoke else 15
+    rounds = 1 if options.smoke else 15
     found = measure_imports(rounds)
     own = next(one for one in found if one["name"] == OWN)
     shares = import_shares(1 if options.smoke else 3)
