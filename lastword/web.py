@@ -10,15 +10,14 @@
 """
 
 try:
-    import fastapi as _fastapi
+    from lastword.infrastructure.web.app import create_app
+    from lastword.infrastructure.web.mounting import router
 except ImportError as error:
+    if error.name is None or error.name.startswith("lastword"):
+        raise  # nothing is missing: it is a fault of ours
     raise ImportError(
-        "lastword.web: expected FastAPI, found none; install the extra: pip install 'lastword[web]'"
+        f"lastword.web: expected the extra `web`, found no {error.name}; install it: pip install 'lastword[web]'",
+        name=error.name,
     ) from error
 
-from lastword.infrastructure.web.app import create_app
-from lastword.infrastructure.web.mounting import router
-
 __all__ = ["create_app", "router"]
-
-del _fastapi
