@@ -20,6 +20,7 @@ from ..tracking.tracker import RunTracker
 from .context import RunContext
 from .endings import Message
 from .manager import RunManager
+from .notifier import Notifier
 
 
 class LoopContext(RunContext, LoopHandle):
@@ -66,6 +67,11 @@ class AsyncRunManager:
         own = tracker.tracker if isinstance(tracker, AsyncRunTracker) else tracker
         make = functools.partial(_Manager, own, max_workers, sweep_every=sweep_every)
         return cls(await own.threads.tell(make))
+
+    @property
+    def notifier(self) -> Notifier:
+        """Who tells subscribers; for faces that pass messages on."""
+        return self._manager.notifier
 
     async def start_run(
         self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any

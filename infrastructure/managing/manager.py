@@ -102,6 +102,11 @@ class RunManager:
         """Where the runs are recorded."""
         return self._tracker
 
+    @property
+    def notifier(self) -> Notifier:
+        """Who tells subscribers; for faces that pass messages on."""
+        return self._notifier
+
     def start_run(
         self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> RunId:

@@ -11,6 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from ...domain.errors import InvalidInput
+from ..managing.asynchronous import AsyncRunManager
+from ..managing.manager import RunManager
 from ..tracking.tracker import RunTracker
 from .api.routes import api_router
 from .desk import Desk
@@ -29,12 +31,13 @@ def create_app(
     host: str = "127.0.0.1",
     allowed_hosts: Iterable[str] = (),
     token: str | None = None,
+    manager: RunManager | AsyncRunManager | None = None,
     streams_per_client: int = STREAMS_PER_CLIENT,
 ) -> FastAPI:
     """The whole application over one tracker, which stays the caller's to close.
 
     `host` is the address that it will listen on; it answers for the names of this machine and for `allowed_hosts`. `token` is what
-    clients must present; without one it is for this machine only. The extra `web` brings what it needs.
+    clients must present; without one it is for this machine only. Streams carry what the runs of a `manager` say while they work. The extra `web` brings what it needs.
 
     Raises `InvalidInput` for a token that is too short, or for none when other machines can reach the address.
     """
@@ -43,7 +46,7 @@ def create_app(
             f"host {host}: expected a token, because other machines can reach this address, found none;"
             " set LASTWORD_TOKEN, or listen on 127.0.0.1"
         )
-    desk = Desk(tracker, streams_per_client=streams_per_client)
+    desk = Desk(tracker, manager=manager, streams_per_client=streams_per_client)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

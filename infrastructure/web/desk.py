@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from ...domain.errors import StoreUnavailable
+from ..managing.asynchronous import AsyncRunManager
+from ..managing.manager import RunManager
 from ..tracking.tracker import RunTracker
 from .streaming.hub import Hub
 from .streaming.response import STREAMS_PER_CLIENT, Turnstile
@@ -64,9 +66,15 @@ class Desk:
     """
 
     def __init__(
-        self, tracker: RunTracker, *, streams_per_client: int = STREAMS_PER_CLIENT
+        self,
+        tracker: RunTracker,
+        *,
+        manager: RunManager | AsyncRunManager | None = None,
+        streams_per_client: int = STREAMS_PER_CLIENT,
     ) -> None:
         self.tracker = tracker
+        self.manager = manager
+        """Who executes runs in this process; None when nobody does."""
         self._reading = Lane("read", _READERS)
         self._writing = Lane("write", _WRITERS)
         self._looking = Lane("look", _LOOKERS)

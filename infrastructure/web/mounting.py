@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from ..managing.asynchronous import AsyncRunManager
+from ..managing.manager import RunManager
 from ..tracking.tracker import RunTracker
 from .api.routes import api_router
 from .desk import Desk
@@ -12,11 +14,16 @@ from .streaming.response import STREAMS_PER_CLIENT
 
 
 def router(
-    tracker: RunTracker, *, pages: bool = False, streams_per_client: int = STREAMS_PER_CLIENT
+    tracker: RunTracker,
+    *,
+    manager: RunManager | AsyncRunManager | None = None,
+    pages: bool = False,
+    streams_per_client: int = STREAMS_PER_CLIENT,
 ) -> APIRouter:
     """The API's routes over this tracker, for ``app.include_router(router(tracker), prefix="/lastword")``.
 
-    With `pages` the web page is there, too: at the prefix and below it.
+    Give it the `manager` that executes runs in this process: their streams then carry what they say while they work, and the truth when the
+    store did not take an outcome. With `pages` the web page is there, too: at the prefix and below it.
 
     Who may ask, from where, and how much they may send is for the application to decide: see docs/security.md.
 
@@ -26,7 +33,7 @@ def router(
     True
     >>> tracker.close()
     """
-    desk = Desk(tracker, streams_per_client=streams_per_client)
+    desk = Desk(tracker, manager=manager, streams_per_client=streams_per_client)
     routes = api_router(desk)
     if pages:
         routes.include_router(pages_router(desk))

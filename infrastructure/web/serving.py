@@ -12,6 +12,8 @@ import uvicorn
 from pydantic import SecretStr
 
 from ...domain.errors import InvalidInput
+from ..managing.asynchronous import AsyncRunManager
+from ..managing.manager import RunManager
 from ..tracking.tracker import RunTracker
 from .app import create_app
 from .desk import Desk
@@ -40,6 +42,7 @@ class Server(uvicorn.Server):
         port: int = DEFAULT_PORT,
         token: SecretStr | None = None,
         allowed_hosts: Iterable[str] = (),
+        manager: RunManager | AsyncRunManager | None = None,
         streams_per_client: int = STREAMS_PER_CLIENT,
         when_ready: Callable[[Server], object] | None = None,
     ) -> None:
@@ -48,6 +51,7 @@ class Server(uvicorn.Server):
             host=host,
             allowed_hosts=allowed_hosts,
             token=None if token is None else token.get_secret_value(),
+            manager=manager,
             streams_per_client=streams_per_client,
         )
         self._desk: Desk = app.state.desk

@@ -14,7 +14,7 @@ import pytest
 from browsing import problem
 from commandline import PATIENCE, started
 from faults.kit import FaultyStore, wait_until
-from lastword import RunTracker
+from lastword import RunContext, RunManager, RunTracker
 from lastword.infrastructure.opening import open_store
 from lastword.infrastructure.web.desk import Desk
 from lastword.infrastructure.web.serving import Server
@@ -338,6 +338,51 @@ def test_fifty_listeners_cost_one_thread(tracker: RunTracker, server: Server) ->
             lines = response.iter_lines()
             assert any(line == "event: complete" for line in lines)
             response.close()
+
+
+def test_a_run_of_a_manager_in_this_process_is_heard_as_it_speaks(tracker: RunTracker) -> None:
+    """Its messages come as `log`, its events as ever, and the signal after both."""
+    go = threading.Event()
+
+    def work(context: RunContext) -> None:
+        assert go.wait(PATIENCE)
+        context.log("info", "reading", folder="in")
+
+    with RunManager(tracker) as manager, serving(tracker, manager=manager) as server:
+        manager.start_run("import", work, run_id=1)
+        with listening(server, "/api/runs/1/stream") as stream:
+            assert ["RunCreated", "RunStarted"] == [stream.next().data["type"] for _ in range(2)]
+            go.set()
+            *between, signal = stream.rest()
+    assert {"RunCompleted", "reading"} == {
+        event.data.get("type", event.data.get("message")) for event in between
+    }
+    (said,) = (event for event in between if event.kind == "log")
+    assert ("in", None) == (said.data["folder"], said.id)
+    assert {"run_id": 1, "complete": True, "db_status": "completed"} == signal.data
+
+
+def test_a_manager_that_cannot_store_an_outcome_says_so_on_the_stream(tmp_path: Path) -> None:
+    """The work completed, the store says running: the warning and the signal, and no promise of an id."""
+    path, go = tmp_path / "runs.db", threading.Event()
+    with (
+        RunTracker(path, retry_attempts=1, retry_budget=0.1, heartbeat=3600) as tracker,
+        RunManager(tracker) as manager,
+        serving(tracker, manager=manager) as server,
+    ):
+        manager.start_run("import", lambda _: go.wait(PATIENCE), run_id=1)
+        with listening(server, "/api/runs/1/stream") as stream:
+            assert ["RunCreated", "RunStarted"] == [stream.next().data["type"] for _ in range(2)]
+            other = sqlite3.connect(path, isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            go.set()
+            warning, signal = stream.rest()
+            other.execute("ROLLBACK")
+            other.close()
+    assert ("log", "completed") == (warning.kind, warning.data["outcome"])
+    assert (None, "running", True) == (
+        signal.id, signal.data["db_status"], signal.data["status_update_failed"],
+    )  # fmt: skip
 
 
 def _watchers() -> list[threading.Thread]:

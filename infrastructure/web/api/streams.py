@@ -14,12 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from ....domain.errors import StoreUnavailable
 from ....domain.events import TERMINAL_EVENTS, TERMINAL_TOPICS
 from ....projections.run_view import RunView
-from ...managing.endings import Claim, Ending, ending_of
+from ...managing.endings import Claim, Ending, Message, ending_of
 from ...tracking.tracker import RunTracker
 from ..desk import Desk
 from ..routing import errors
 from ..streaming.frames import KEEPALIVE, frame
 from ..streaming.hub import Listener, Told
+from ..streaming.local import LocalMessages
 from ..streaming.response import EventStream
 from .answers import RunPath
 from .feed import After, Position
@@ -149,25 +150,42 @@ def _opened(
 async def _run_messages(
     desk: Desk, listener: Listener, view: RunView, after: int
 ) -> AsyncGenerator[bytes]:
-    """The run's events behind the position, then its end; from the first event on, whatever the position, to know whether it has ended."""
+    """The run's events behind the position, and what it says if it runs here; then its end.
+
+    Events are read from the first one on, whatever the position, to know whether the run has ended.
+    """
+    local = LocalMessages(desk.manager, listener, view.run_id)
+    ended: Told | None = None
     sent_at = monotonic()
-    while True:
-        found = await listener.next(desk.keepalive_seconds)
-        chunk = b"".join(told.message for told in found if told.position > after)
-        if chunk:
-            yield chunk
-            sent_at = monotonic()
-        ended = next((told for told in reversed(found) if told.signal is not None), None)
-        if ended is not None:
-            yield await _end(desk, ended)
-            return
-        claim = desk.hub.claim(listener.key or "")
-        if claim is not None:
-            yield _last_frames(ending_of(claim, await _read_back(desk, claim)))
-            return
-        if monotonic() - sent_at >= desk.keepalive_seconds:
-            yield KEEPALIVE
-            sent_at = monotonic()
+    try:
+        while True:
+            found = await listener.next(desk.keepalive_seconds)
+            chunk = b"".join(told.message for told in found if told.position > after)
+            chunk += b"".join(_log(message) for message in local.arrived())
+            if chunk:
+                yield chunk
+                sent_at = monotonic()
+            ended = next((told for told in reversed(found) if told.signal is not None), ended)
+            if local.signal is not None and "status_update_failed" in local.signal:
+                yield frame(json.dumps(local.signal, ensure_ascii=False), event="complete")
+                return
+            if ended is not None and not local.is_expected:
+                yield await _end(desk, ended)
+                return
+            claim = desk.hub.claim(listener.key or "")
+            if claim is not None:
+                yield _last_frames(ending_of(claim, await _read_back(desk, claim)))
+                return
+            if monotonic() - sent_at >= desk.keepalive_seconds:
+                yield KEEPALIVE
+                sent_at = monotonic()
+    finally:
+        local.close()
+
+
+def _log(message: Message) -> bytes:
+    """A message for people; it has no place in the store, and so no id."""
+    return frame(json.dumps(message, ensure_ascii=False), event="log")
 
 
 async def _feed_messages(desk: Desk, listener: Listener) -> AsyncGenerator[bytes]:
@@ -201,7 +219,7 @@ def _last_frames(ending: Ending, position: int | None = None) -> bytes:
     """Without a position where the store does not hold the end: who comes back is told again."""
     warning = b""
     if ending.warning is not None:
-        warning = frame(json.dumps(ending.warning, ensure_ascii=False), event="log")
+        warning = _log(ending.warning)
     signal = json.dumps(ending.signal, ensure_ascii=False)
     return warning + frame(signal, event="complete", id=position)
 
