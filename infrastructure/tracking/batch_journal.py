@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from time import monotonic
 
 from ...domain.errors import LastwordError, StoreCorrupt, StoreUnavailable, VersionConflict
 from ...domain.values import RunId, run_key
 from ...projections.ports import Append, Appended
-from .journal import DOWN_SECONDS, Journal
+from .journal import Journal
 from .receipts import Receipt
 from .run_cache import Entry
 from .unsent import on_top, request_for
@@ -42,16 +41,15 @@ class BatchJournal(Journal):
     def _append_all(self, requests: Sequence[Append]) -> Sequence[Appended | LastwordError | None]:
         """One transaction; the same answer for all of them when it failed."""
         began = self._clock()
-        attempts = None if self._down_now() is None else 1
         try:
-            answers = self._retry.call(lambda: self._store.append_all(requests), attempts)
+            with self._downtime.trying() as down:
+                attempts = 1 if down else None
+                answers = self._retry.call(lambda: self._store.append_all(requests), attempts)
         except StoreUnavailable as error:
             self._outages.failed(began)
-            self._down = (error, monotonic() + DOWN_SECONDS)
             return [error] * len(requests)
         except StoreCorrupt as error:
             return [error] * len(requests)
-        self._down = None
         self._outages.succeeded(began)
         return answers
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from time import monotonic
 
 from ...domain.commands import Command, CreateRun, RecordProgress
 from ...domain.errors import (
@@ -33,6 +32,7 @@ from ..clock import Clock
 from ..liveness.outages import OutageWatch
 from ..logs import get_logger
 from .alerts import Alerts, Failure
+from .downtime import Downtime
 from .receipts import Keeper, Receipt
 from .retrying import RetryPolicy
 from .run_cache import Entry, RunCache
@@ -42,8 +42,6 @@ log = get_logger("lastword.journal")
 
 _MAX_CONFLICTS = 100
 """After so many lost races for one run, something else is wrong."""
-DOWN_SECONDS = 2.0
-"""So long after a failed append, others are tried once, and progress is kept without asking the store: the work must not crawl."""
 
 
 class Journal:
@@ -68,7 +66,7 @@ class Journal:
         self._alerts = alerts
         self._outages = outages
         self._runs = RunCache()
-        self._down: tuple[StoreUnavailable, float] | None = None
+        self._downtime = Downtime()
 
     def execute(
         self,
@@ -175,8 +173,10 @@ class Journal:
                 entry.unsent.extend(new)
                 self._runs.put(key, entry)
                 return Receipt(entry.run_id, state.status, happened, stored=False)
-            down = self._down_now()
-            if down is not None and is_progress(new):
+            down = self._downtime.now
+            if down is not None and (
+                is_progress(new) or (not strict and self._downtime.is_being_tried)
+            ):
                 return self._not_stored(key, entry, state, new, down, strict=strict)
             try:
                 appended = self._append(key, entry, new, state, guard)
@@ -235,15 +235,14 @@ class Journal:
         """One transaction with everything that is unsent, then the new events; `state` is the run with all of them."""
         request = request_for(entry, (*entry.unsent, *new), guard)
         began = self._clock()
-        if self._down_now() is not None:
-            attempts = 1  # all of the patience was spent a moment ago
         try:
-            appended = self._retry.append(self._store, request, attempts=attempts)
-        except StoreUnavailable as error:
+            with self._downtime.trying() as down:
+                if down:
+                    attempts = 1  # all of the patience was spent a moment ago
+                appended = self._retry.append(self._store, request, attempts=attempts)
+        except StoreUnavailable:
             self._outages.failed(began)
-            self._down = (error, monotonic() + DOWN_SECONDS)
             raise
-        self._down = None
         self._outages.succeeded(began)
         if appended is not None:
             self._took(key, entry, state, appended)
@@ -255,12 +254,6 @@ class Journal:
         entry.view = appended.view
         entry.unsent = []
         self._settle(key, entry)
-
-    def _down_now(self) -> StoreUnavailable | None:
-        """The fault of an append that failed just now; None when the last one got in, or that was some time ago."""
-        if self._down is None or monotonic() >= self._down[1]:
-            return None
-        return self._down[0]
 
     def _send(self, key: str, entry: Entry, *, set_aside: bool = True) -> int:
         """Append what is unsent, trying once; how many events got in. `set_aside` as for `_reload`."""

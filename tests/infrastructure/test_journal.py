@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -277,6 +278,31 @@ def test_patience_is_spent_once(tracker: RunTracker, store: FaultyStore) -> None
     assert (6, 4) == (spent, store.calls.count("append") - spent)
     store.come_back()
     assert 3 == tracker.deliver_spool()
+
+
+def test_one_at_a_time_finds_out_whether_the_store_is_back(
+    tracker: RunTracker, store: FaultyStore
+) -> None:
+    """While the store is down and somebody waits for its answer, what others report is kept at once; a thousand need not queue."""
+    entered, may_go = threading.Event(), threading.Event()
+    for run_id in (1, 2, 3):
+        tracker.create("import", run_id=run_id)
+        tracker.start(run_id)
+    store.go_down()
+    assert not tracker.complete(1).stored
+    store.come_back()
+    store.first("append", lambda: (entered.set(), may_go.wait(10)))
+    first = threading.Thread(target=tracker.complete, args=(2,))
+    first.start()
+    assert entered.wait(10)
+    appends = store.calls.count("append")
+    receipt = tracker.complete(3)
+    assert (False, appends) == (receipt.stored, store.calls.count("append"))
+    assert 2 == tracker.spool_status().events
+    may_go.set()
+    first.join(10)
+    tracker.deliver_spool()
+    assert ["completed"] * 3 == [tracker.get(run_id).status for run_id in (1, 2, 3)]
 
 
 def test_a_command_on_an_unknown_run_needs_the_store(
