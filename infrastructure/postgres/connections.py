@@ -23,9 +23,10 @@ from psycopg.rows import tuple_row
 
 from ...domain.errors import StoreUnavailable
 from ..storing.bell import Bell
+from ..storing.faults import closed
 from .address import Address
 from .clock import ServerClock
-from .faults import PREPARED, closed, code_of, spoils_connection
+from .faults import PREPARED, code_of, spoils_connection
 from .statements import placed
 
 if TYPE_CHECKING:

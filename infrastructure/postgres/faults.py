@@ -10,18 +10,10 @@ a text or a number that PostgreSQL cannot hold                      InvalidInput
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
-
 import psycopg
-from eventsourcing.persistence import PersistenceError
 
 from ...domain.errors import InvalidInput, LastwordError, StoreCorrupt, StoreUnavailable
-
-S = TypeVar("S", bound="HasUrl")
-P = ParamSpec("P")
-R = TypeVar("R")
+from ..storing.faults import Translated, driver_error
 
 _PASSING = {
     "08": ("the connection was lost", "try again"),
@@ -67,19 +59,6 @@ _AT_THE_DOOR = {
 
 PREPARED = ("26000", "42P05")
 """A prepared statement is gone, or is there already: there is a pooler that hands connections on after each transaction."""
-
-
-class HasUrl(Protocol):
-    """Anything that says where its store is."""
-
-    @property
-    def url(self) -> str: ...
-
-
-def driver_error(error: BaseException) -> BaseException:
-    """The driver's own error inside one of the eventsourcing library."""
-    cause = error.__cause__
-    return cause if isinstance(error, PersistenceError) and cause is not None else error
 
 
 def code_of(error: BaseException) -> str:
@@ -152,27 +131,5 @@ def translate(error: BaseException, url: str) -> LastwordError:
     )
 
 
-def closed(url: str) -> StoreUnavailable:
-    """For a store that was used after it was closed."""
-    return StoreUnavailable(
-        f"{url}: expected an open store, found it closed; open it again", transient=False
-    )
-
-
-def translated(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Let no error of the driver or the library leave the method; the driver's own is kept as the cause."""
-
-    @functools.wraps(method)
-    def guarded(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(self, *args, **kwargs)
-        except (
-            psycopg.Error,
-            PersistenceError,
-            OSError,
-            OverflowError,
-            UnicodeEncodeError,
-        ) as error:
-            raise translate(error, self.url) from driver_error(error)
-
-    return guarded
+translated = Translated((psycopg.Error,), translate)
+"""Lets no error of the driver or the library leave the method of a store."""

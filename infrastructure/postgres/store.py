@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -14,14 +14,14 @@ from ...domain.events import RecordedEvent
 from ...domain.status import RunStatus
 from ...domain.values import Owner, RunId, run_key, to_micros, utc
 from ...projections.ports import Append, Appended
-from ...projections.queries import Cursor, Page, RunQuery, Tally, TallyQuery
+from ...projections.queries import Page, RunQuery
 from ...projections.run_view import RunView
 from ..clock import Clock
 from ..logs import get_logger
 from ..mapper import recorded_event
 from ..storing import queries
-from ..storing.paging import page_of
-from ..storing.rows import SELECT_VIEW, id_of
+from ..storing.asking import AskedStore
+from ..storing.rows import SELECT_VIEW
 from . import counters
 from .address import parse
 from .appending import Lease, Step, execute, execute_all, refusal, step_of
@@ -38,12 +38,11 @@ log = get_logger("lastword.store")
 
 T = TypeVar("T")
 
-_ACTIVE_BATCH = 500
 _TRIES = 100
 """After so many changes between a look and the write, something else is wrong."""
 
 
-class PostgresStore(KeptStore):
+class PostgresStore(KeptStore, AskedStore):
     """Runs in PostgreSQL; see `RunStore` for what each method promises.
 
     The URL is ``postgresql://...`` as PostgreSQL's own library takes it, with `schema`, `pool_size` and `prepare` as options of ours; the
@@ -229,51 +228,27 @@ class PostgresStore(KeptStore):
         rows = self._connections.fetch(f"{SELECT_VIEW} WHERE r.run_key = ?", (run_key(run_id),))
         return view_of(rows[0]) if rows else None
 
-    @translated
     def query(
         self, query: RunQuery, keep: Callable[[RunView], bool] | None = None
     ) -> Page[RunView]:
         """See `RunStore.query`."""
-        return page_of(self._connections.fetch, view_of, readable(query), keep)
+        return super().query(readable(query), keep)
 
-    def active(self) -> Iterator[RunView]:
-        """See `RunStore.active`. Read in batches: a run that ends meanwhile may be missing."""
-        after: Cursor | None = None
-        while rows := self._active_after(after):
-            for row in rows:
-                yield view_of(row)
-            if len(rows) < _ACTIVE_BATCH:
-                break
-            after = queries.position_of(rows[-1])
-
-    @translated
-    def _active_after(self, after: Cursor | None) -> list[Sequence[object]]:
-        return self._connections.fetch(*queries.active(after, _ACTIVE_BATCH))
-
-    @translated
     def find(self, fragment: str, limit: int = 10) -> list[RunId]:
         """See `RunStore.find`."""
-        if not fragment or limit < 1 or "\x00" in fragment:
-            return []
-        found = self._connections.fetch(*queries.begins_with(fragment, limit))
-        if found and found[0][0] == fragment:
-            return [id_of(*found[0])]
-        if len(found) < limit:
-            found += self._connections.fetch(*queries.ends_with(fragment, limit - len(found)))
-        return [id_of(*row) for row in found]
+        return [] if "\x00" in fragment else super().find(fragment, limit)
+
+    @translated
+    def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        return self._connections.fetch(statement, values)
+
+    def _view(self, row: Sequence[Any]) -> RunView:
+        return view_of(row)
 
     @translated
     def counts(self) -> dict[RunStatus, int]:
         """See `RunStore.counts`."""
         return counters.counts(self._connections)
-
-    @translated
-    def tally(self, query: TallyQuery) -> Tally:
-        """See `RunStore.tally`."""
-        found = self._connections.fetch(*queries.tally(query))
-        return Tally.of(
-            query, ((stretch, RunStatus(status), runs) for stretch, status, runs in found)
-        )
 
     # -- leases
 

@@ -24,7 +24,8 @@ from eventsourcing.sqlite import SQLiteCursor, SQLiteDatastore
 
 from ...domain.errors import StoreUnavailable
 from ..storing.bell import Bell
-from .faults import cannot_write, closed, is_busy, spoils_connection
+from ..storing.faults import closed
+from .faults import cannot_write, is_busy, spoils_connection
 from .links import INHERITED, Identity, Link, gone, memory_link, open_link
 from .turns import Turns
 

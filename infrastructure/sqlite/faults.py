@@ -8,18 +8,10 @@ a number or a text that SQLite cannot hold             InvalidInput
 
 from __future__ import annotations
 
-import functools
 import sqlite3
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
-
-from eventsourcing.persistence import PersistenceError
 
 from ...domain.errors import InvalidInput, LastwordError, StoreCorrupt, StoreUnavailable
-
-S = TypeVar("S", bound="HasUrl")
-P = ParamSpec("P")
-R = TypeVar("R")
+from ..storing.faults import Translated, closed, driver_error
 
 _WAITABLE = {
     sqlite3.SQLITE_BUSY: "another connection kept its lock",
@@ -57,13 +49,6 @@ _LASTING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CONSTRAIN
 """Primary codes after which the connection is as good as before."""
 
 
-class HasUrl(Protocol):
-    """Anything that says where its store is."""
-
-    @property
-    def url(self) -> str: ...
-
-
 def code_of(error: BaseException) -> int:
     """SQLite's primary result code; 0 when the error carries none.
 
@@ -72,16 +57,6 @@ def code_of(error: BaseException) -> int:
     """
     code = getattr(error, "sqlite_errorcode", None)
     return code & 0xFF if isinstance(code, int) else 0
-
-
-def driver_error(error: BaseException) -> BaseException:
-    """The driver's own error inside one of the eventsourcing library.
-
-    >>> driver_error(sqlite3.OperationalError("disk I/O error"))
-    OperationalError('disk I/O error')
-    """
-    cause = error.__cause__
-    return cause if isinstance(error, PersistenceError) and cause is not None else error
 
 
 def spoils_connection(error: BaseException) -> bool:
@@ -142,27 +117,5 @@ def translate(error: BaseException, url: str) -> LastwordError:
     )
 
 
-def closed(url: str) -> StoreUnavailable:
-    """For a store that was used after it was closed."""
-    return StoreUnavailable(
-        f"{url}: expected an open store, found it closed; open it again", transient=False
-    )
-
-
-def translated(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Let no error of the driver or the library leave the method; the driver's own is kept as the cause."""
-
-    @functools.wraps(method)
-    def guarded(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(self, *args, **kwargs)
-        except (
-            sqlite3.Error,
-            PersistenceError,
-            OSError,
-            OverflowError,
-            UnicodeEncodeError,
-        ) as error:
-            raise translate(error, self.url) from driver_error(error)
-
-    return guarded
+translated = Translated((sqlite3.Error,), translate)
+"""Lets no error of the driver or the library leave the method of a store."""

@@ -17,8 +17,9 @@ from time import monotonic
 
 from ...domain.errors import LastwordError, StoreCorrupt, StoreUnavailable
 from ...projections.ports import Append, Appended
+from ..storing.faults import driver_error
 from .datastore import ThreadDatastore, Transaction, waited_for_another_thread
-from .faults import driver_error, translate
+from .faults import translate
 from .links import Link
 from .steps import PENDING, OwnerIds, PartlyWrittenError, Step
 from .turns import wake

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ...domain.errors import LastwordError, StoreCorrupt
 from ...domain.events import RecordedEvent
@@ -27,13 +27,12 @@ from ...projections.ports import (
     StoredRow,
 )
 from ...projections.problems import Problem
-from ...projections.queries import Cursor, Page, RunQuery, Tally, TallyQuery
 from ...projections.run_view import RunView
 from ..clock import Clock, now_utc
 from ..logs import get_logger
 from ..mapper import recorded_event
 from ..storing import queries
-from ..storing.paging import page_of
+from ..storing.asking import AskedStore
 from . import archiving, erasing, restoring
 from .datastore import ThreadDatastore
 from .faults import translated
@@ -46,7 +45,7 @@ from .past import past, position_at
 from .preparing import Preparation, prepare_memory
 from .rebuilding import Rebuild, rebuild_if_outdated
 from .recorder import SELECT_EVENTS, RunRecorder
-from .rows import SELECT_VIEW, id_of, view_of
+from .rows import SELECT_VIEW, view_of
 from .scanning import check, scan
 from .scanning import log as read_log
 from .waiting import wait_for_event
@@ -57,10 +56,8 @@ T = TypeVar("T")
 
 MEMORY = ":memory:"
 
-_ACTIVE_BATCH = 500
 
-
-class SQLiteStore:
+class SQLiteStore(AskedStore):
     """Runs in a SQLite file; see `RunStore` for what each method promises.
 
     ``":memory:"`` keeps them in this process until `close`. The file is made when it is missing, its folder is not.
@@ -170,51 +167,17 @@ class SQLiteStore:
         return view_of(rows[0]) if rows else None
 
     @translated
-    def query(
-        self, query: RunQuery, keep: Callable[[RunView], bool] | None = None
-    ) -> Page[RunView]:
-        """See `RunStore.query`."""
-        return page_of(self._datastore.fetch, view_of, query, keep)
+    def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        return self._datastore.fetch(statement, values)
 
-    def active(self) -> Iterator[RunView]:
-        """See `RunStore.active`. Read in batches: a run that ends meanwhile may be missing."""
-        after: Cursor | None = None
-        while rows := self._active_after(after):
-            for row in rows:
-                yield view_of(row)
-            if len(rows) < _ACTIVE_BATCH:
-                break
-            after = queries.position_of(rows[-1])
-
-    @translated
-    def _active_after(self, after: Cursor | None) -> list[Sequence[object]]:
-        return self._datastore.fetch(*queries.active(after, _ACTIVE_BATCH))
-
-    @translated
-    def find(self, fragment: str, limit: int = 10) -> list[RunId]:
-        """See `RunStore.find`."""
-        if not fragment or limit < 1:
-            return []
-        found = self._datastore.fetch(*queries.begins_with(fragment, limit))
-        if found and found[0][0] == fragment:
-            return [id_of(*found[0])]
-        if len(found) < limit:
-            found += self._datastore.fetch(*queries.ends_with(fragment, limit - len(found)))
-        return [id_of(*row) for row in found]
+    def _view(self, row: Sequence[Any]) -> RunView:
+        return view_of(row)
 
     @translated
     def counts(self) -> dict[RunStatus, int]:
         """See `RunStore.counts`."""
         counted = dict(self._datastore.fetch("SELECT status, runs FROM status_counts"))
         return {status: counted.get(status.value, 0) for status in RunStatus}
-
-    @translated
-    def tally(self, query: TallyQuery) -> Tally:
-        """See `RunStore.tally`."""
-        found = self._datastore.fetch(*queries.tally(query))
-        return Tally.of(
-            query, ((stretch, RunStatus(status), runs) for stretch, status, runs in found)
-        )
 
     @translated
     def renew_lease(self, owner: Owner, now: datetime) -> None:

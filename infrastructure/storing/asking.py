@@ -1,0 +1,62 @@
+"""What every store answers from its rows, once it can fetch them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ...domain.status import RunStatus
+from ...domain.values import RunId
+from ...projections.queries import Cursor, Page, RunQuery, Tally, TallyQuery
+from ...projections.run_view import RunView
+from . import queries
+from .paging import page_of
+from .rows import id_of
+
+_ACTIVE_BATCH = 500
+
+
+class AskedStore(ABC):
+    """See `RunStore` for what each method promises."""
+
+    @abstractmethod
+    def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a statement. Raises `StoreUnavailable`, `StoreCorrupt`."""
+
+    @abstractmethod
+    def _view(self, row: Sequence[Any]) -> RunView:
+        """The view in a row of `SELECT_VIEW`. Raises `StoreCorrupt`."""
+
+    def query(
+        self, query: RunQuery, keep: Callable[[RunView], bool] | None = None
+    ) -> Page[RunView]:
+        """See `RunStore.query`."""
+        return page_of(self._fetch, self._view, query, keep)
+
+    def active(self) -> Iterator[RunView]:
+        """See `RunStore.active`. Read in batches: a run that ends meanwhile may be missing."""
+        after: Cursor | None = None
+        while rows := self._fetch(*queries.active(after, _ACTIVE_BATCH)):
+            yield from map(self._view, rows)
+            if len(rows) < _ACTIVE_BATCH:
+                break
+            after = queries.position_of(rows[-1])
+
+    def find(self, fragment: str, limit: int = 10) -> list[RunId]:
+        """See `RunStore.find`."""
+        if not fragment or limit < 1:
+            return []
+        found = self._fetch(*queries.begins_with(fragment, limit))
+        if found and found[0][0] == fragment:
+            return [id_of(*found[0])]
+        if len(found) < limit:
+            found += self._fetch(*queries.ends_with(fragment, limit - len(found)))
+        return [id_of(*row) for row in found]
+
+    def tally(self, query: TallyQuery) -> Tally:
+        """See `RunStore.tally`."""
+        found = self._fetch(*queries.tally(query))
+        return Tally.of(
+            query, ((stretch, RunStatus(status), runs) for stretch, status, runs in found)
+        )
