@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import psycopg
 from crowds import Crowd, Processes, Threads, in_turns
 from report import Column, Options, Section, Table, Target
 
@@ -93,14 +94,18 @@ def _cpu(server: Server, lifecycles: int) -> Table:
     table = Table(
         name="postgres-cpu",
         title=f"CPU time of a step, microseconds, over {lifecycles} lifecycles of one thread",
-        columns=(Column("client", "client"), Column("server", "server, all processes")),
+        columns=(
+            Column("client", "client"),
+            Column("server", "server, all processes"),
+            Column("journal", "bytes of WAL a lifecycle"),
+        ),
     )
     steps = 3 * lifecycles
     for name in ("floor", "lastword"):
         worker = MAKERS[name](server.url)
         for _ in range(20):
             worker.lifecycle()
-        here, there = time.thread_time(), _server_cpu(server)
+        begin, here, there = _journal(server), time.thread_time(), _server_cpu(server)
         for _ in range(lifecycles):
             worker.lifecycle()
         table.rows.append(
@@ -108,6 +113,7 @@ def _cpu(server: Server, lifecycles: int) -> Table:
                 "name": MAKERS[name].name,
                 "client": (time.thread_time() - here) / steps * 1e6,
                 "server": (_server_cpu(server) - there) / steps * 1e6,
+                "journal": (_journal(server) - begin) / lifecycles,
             }
         )
         worker.close()
@@ -121,6 +127,13 @@ def _server_cpu(server: Server) -> float:
         spent = process.cpu_times()
         found += spent.user + spent.system
     return found
+
+
+def _journal(server: Server) -> int:
+    """How many bytes the server has written into its log of changes."""
+    with psycopg.connect(server.url) as connection:
+        row = connection.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").fetchone()
+        return int(row[0]) if row else 0
 
 
 def _threads(name: str, url: str, number: int) -> Crowd:

@@ -61,7 +61,7 @@ def test_a_dump_comes_to_life_in_another_cluster(
 
 def test_each_role_can_do_its_part_and_no_more(server: Server, tmp_path: Path) -> None:
     """The owner makes the tables, services write, readers look."""
-    (grants,) = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    grants, tuning = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     with psycopg.connect(server.url, autocommit=True) as admin:
         admin.execute(grants.encode())
 
@@ -86,3 +86,5 @@ def test_each_role_can_do_its_part_and_no_more(server: Server, tmp_path: Path) -
         assert 1 == owner.rebuild()
     with RunTracker(url("service"), spool_dir=tmp_path, strict=True) as service:
         service.create("import", run_id="behind the rebuild")
+    with psycopg.connect(url("owner"), autocommit=True) as owner_alone:
+        owner_alone.execute(tuning.encode())
