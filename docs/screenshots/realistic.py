@@ -20,8 +20,8 @@ FLAGGED, LOST, FAILED, RUNNING, COMPLETED = 48121, 48087, 48116, 48122, 48119
 _USUAL = (
     ("search-reindex", 30, 90, {"team": "search"}),
     ("thumbnails", 10, 40, {"team": "media"}),
-    ("invoice-export", 45, 200, {"team": "finance"}),
-    ("newsletter", 20, 120, {"team": "growth"}),
+    ("invoice-export", 45, 110, {"team": "finance"}),
+    ("newsletter", 20, 100, {"team": "growth"}),
     ("sync-customers", 5, 30, {"team": "finance", "source": "crm"}),
 )
 _ERRORS = (
@@ -91,9 +91,6 @@ def _today(tracker: RunTracker, clock: Clock) -> None:
     tracker.start(LOST, owner=_owner(clock, 31877, host="gpu-2"))
     clock.wait(220)
     tracker.progress(LOST, 31, 96, step="pass 1")
-    clock.ago(minutes=22)
-    tracker.sweep()
-
     clock.ago(minutes=41)
     tracker.create(
         "nightly-backup", run_id=FAILED, actor="cron", tags={"team": "platform"}, params={"databases": ["orders", "ledger"], "compress": "zstd"},
@@ -123,6 +120,9 @@ def _today(tracker: RunTracker, clock: Clock) -> None:
     clock.wait(2)
     tracker.fail(48118, "TimeoutError: the acknowledgement came too late")
 
+    clock.ago(minutes=22)
+    tracker.sweep()
+
     clock.ago(minutes=19)
     tracker.create(
         "import-documents", run_id=COMPLETED, actor="api", tags={"team": "search", "tenant": "acme"}, params={"folder": "inbox/2026-03-04", "ocr": True}
@@ -149,7 +149,7 @@ def _today(tracker: RunTracker, clock: Clock) -> None:
     )  # fmt: skip
     clock.wait(1.1)
     tracker.start(RUNNING, owner=_owner(clock, os.getpid(), host=socket.gethostname()))
-    for done in range(1, 8):
+    for done in range(1, 6):
         clock.wait(29)
         tracker.progress(RUNNING, done * 41_200, 510_000, step="write segments")
 

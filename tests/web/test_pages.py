@@ -87,6 +87,8 @@ def test_a_filter_that_cannot_be_read_is_told_beside_its_field(
     answer = client.get("/?since=yesterday&name=import")
     page = Page(answer)
     assert (400, []) == (answer.status_code, page.rows())
+    assert "No runs are shown until the filter can be read." in page.text
+    assert "No run matches" not in page.text
     (field,) = page.all("input", name="since")
     assert ("yesterday", "true", "problem-since") == (
         field["value"],
