@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from bulk import peak_megabytes
 from stores import BEGIN, STEP, build
 
 from lastword import RunReader, RunTracker
@@ -85,16 +85,7 @@ def only(what: str, path: Path) -> tuple[float, float]:
                 assert report.ok, report.problems[:3]
 
             spent = _timed(check)
-    return spent, _peak_megabytes()
-
-
-def _peak_megabytes() -> float:
-    """The most memory that this process had. Not from `getrusage` where it can be had elsewhere: that begins with the parent's."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line) / 1024
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return spent, peak_megabytes()
 
 
 def tamper_table(folder: Path) -> Iterator[str]:

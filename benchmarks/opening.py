@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 from report import Column, Options, Section, Table, Target
 from stores import cached
 
 from lastword import RunTracker
 from lastword.infrastructure.sqlite import SQLiteStore
+
+T = TypeVar("T", SQLiteStore, RunTracker)
 
 
 def measure(options: Options) -> list[Table]:
@@ -22,8 +27,8 @@ def measure(options: Options) -> list[Table]:
     tracked: dict[str, list[float]] = {name: [] for name in paths}
     for _ in range(rounds):
         for name, path in paths.items():
-            opened[name].append(_open_store(path))
-            tracked[name].append(_open_tracker(path))
+            opened[name].append(_milliseconds(SQLiteStore, path, SQLiteStore.counts))
+            tracked[name].append(_milliseconds(RunTracker, path, RunTracker.list))
     table = Table(
         name="opening",
         title=f"Opening a store, {rounds} times in turns, ms",
@@ -54,22 +59,12 @@ def measure(options: Options) -> list[Table]:
     return [table]
 
 
-def _open_store(path: Path) -> float:
+def _milliseconds(opened: Callable[[Path], T], path: Path, ask: Callable[[T], object]) -> float:
+    """Until it is open and has answered."""
     began = time.perf_counter()
-    store = SQLiteStore(path)
-    store.counts()
-    spent = time.perf_counter() - began
-    store.close()
-    return spent * 1000
-
-
-def _open_tracker(path: Path) -> float:
-    began = time.perf_counter()
-    tracker = RunTracker(path)
-    tracker.list()
-    spent = time.perf_counter() - began
-    tracker.close()
-    return spent * 1000
+    with closing(opened(path)) as store:
+        ask(store)
+        return (time.perf_counter() - began) * 1000
 
 
 SECTION = Section("opening", "opening a store of a million runs, beside an empty one", measure, 5)
