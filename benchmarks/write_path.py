@@ -76,7 +76,7 @@ class _Answering(SQLiteStore):
 
     @property
     def _answers(self) -> dict[int, Appended | None]:
-        return self.__dict__.setdefault("answers", {})
+        return vars(self).setdefault("answers", {})
 
 
 class TrackerAlone(Lastword):

@@ -211,7 +211,9 @@ def test_a_server_that_is_frozen_is_given_up_in_time(tmp_path: Path):
             finally:
                 server.thaw()
             assert not receipt.stored
-            wait_until(lambda: tracker.deliver_spool() or tracker.get(1).finished_at is not None)
+            wait_until(
+                lambda: bool(tracker.deliver_spool()) or tracker.get(1).finished_at is not None
+            )
             assert [item.type for item in tracker.history(1)] == [
                 "RunCreated",
                 "RunStarted",
