@@ -18,10 +18,11 @@ from time import monotonic
 from ...domain.errors import LastwordError, StoreCorrupt, StoreUnavailable
 from ...projections.ports import Append, Appended
 from ..storing.faults import driver_error
-from .datastore import ThreadDatastore, Transaction, waited_for_another_thread
+from .datastore import ThreadDatastore
 from .faults import translate
 from .links import Link
 from .steps import PENDING, OwnerIds, PartlyWrittenError, Step
+from .transactions import Transaction, waited_for_another_thread
 from .turns import wake
 
 MOST = 64

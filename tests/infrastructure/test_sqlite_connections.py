@@ -17,9 +17,9 @@ from lastword.domain.errors import InvalidInput, StoreCorrupt, StoreUnavailable
 from lastword.domain.events import RunCompleted, RunCreated
 from lastword.domain.status import RunStatus
 from lastword.infrastructure.sqlite import SQLiteStore
-from lastword.infrastructure.sqlite.datastore import as_library_error
 from lastword.infrastructure.sqlite.faults import spoils_connection, translate
 from lastword.infrastructure.sqlite.network import network_filesystem
+from lastword.infrastructure.sqlite.transactions import as_library_error
 
 CREATED = RunCreated(name="import")
 URL = "sqlite:///runs.db"
