@@ -53,7 +53,7 @@ def measure(options: Options) -> list[Table]:
             many["store"] - few["store"],
             5,
             "at most",
-            gross=200,
+            gross=5_000,
         )
     ]
     return [table]
