@@ -140,7 +140,7 @@ def timed(port: int, paths: list[str], clients: int) -> list[float]:
     return found
 
 
-def requests(store: Path, count: int) -> Table:
+def requests(store: Path, runs: int, count: int) -> Table:
     """Latencies of one run and of a page."""
     with RunTracker(store) as tracker:
         page, deep = tracker.list(limit=50), None
@@ -173,7 +173,7 @@ def requests(store: Path, count: int) -> Table:
                     )
     return Table(
         "web-requests",
-        f"GET at {RUNS:,} runs",
+        f"GET at {runs:,} runs",
         (
             Column("clients", "clients at once"),
             Column("p50", "p50 ms", ".2f"),
@@ -219,8 +219,8 @@ async def _arrivals(
     return sorted((at - began) * 1000 for at in await asyncio.gather(*waiting))
 
 
-def streams(store: Path, listeners: int, rounds: int) -> Table:
-    """What idle listeners cost, and how long a completion takes to the last of them."""
+def streams(store: Path, listeners: int, rounds: int, watch: float) -> Table:
+    """What idle listeners cost over `watch` seconds, and how long a completion takes to the last of them."""
     _allow_many_files()
     with RunTracker(store) as tracker, server(store) as (port, process):
 
@@ -235,10 +235,10 @@ def streams(store: Path, listeners: int, rounds: int) -> Table:
             await _arrivals(warm, complete)
             idle = process.memory_info().rss
             opened = await _listen(port, listeners)
-            await asyncio.sleep(2)
+            await asyncio.sleep(watch / 2)
             used, cpu = process.memory_info().rss, sum(process.cpu_times()[:2])
-            await asyncio.sleep(3)
-            busy = (sum(process.cpu_times()[:2]) - cpu) / 3 * 100
+            await asyncio.sleep(watch)
+            busy = (sum(process.cpu_times()[:2]) - cpu) / watch * 100
             threads = process.num_threads()
             found = [await _arrivals(opened, complete) for _ in range(rounds)]
             for _, writer in (*warm, *opened):
@@ -281,10 +281,9 @@ def measure(options: Options) -> list[Table]:
     runs = 2_000 if options.smoke else RUNS
     store = options.folder / "web.db"
     shutil.copy(cached(options.cache, runs, "mixed"), store)
-    return [
-        requests(store, 200 if options.smoke else 1_000),
-        streams(store, 100 if options.smoke else LISTENERS, 2 if options.smoke else 5),
-    ]
+    if options.smoke:
+        return [requests(store, runs, 50), streams(store, 50, 1, watch=0.5)]
+    return [requests(store, runs, 1_000), streams(store, LISTENERS, 5, watch=4)]
 
 
 SECTION = Section(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from postgres_server import schema_of, shared_server
@@ -13,6 +14,14 @@ from postgres_server import schema_of, shared_server
 settings.register_profile("quick", deadline=None, max_examples=50)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile("quick")
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_nobodys() -> Iterator[None]:
+    """The command line sets structlog up for its process; here that is the process of all tests."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

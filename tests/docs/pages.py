@@ -16,6 +16,8 @@ READ = frozenset({"json", "toml", "yaml"})
 """Languages of blocks that the tests parse."""
 SHOWN = frozenset({"text"})
 """Languages of blocks that only show something."""
+SERVED = frozenset({"sql"})
+"""Languages of blocks that a real server runs, in `tests/infrastructure/test_postgres_backup.py`."""
 NOT_RUN = re.compile(r"\*Not run by the tests: (?P<reason>[^*]{10,})\*")
 """The note, visible on the page, that takes a block out."""
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import docs.pages
-from docs.pages import PAGES, READ, ROOT, RUN, SHOWN, Block, agrees, blocks_of, name_of
+from docs.pages import PAGES, READ, ROOT, RUN, SERVED, SHOWN, Block, agrees, blocks_of, name_of
 from docs.playing import Player
 
 IN_A_KERNEL = ROOT / "docs" / "how-to" / "jupyter.md"
@@ -40,7 +40,7 @@ def test_a_page_does_what_it_says(
 
 def test_every_block_has_a_language_that_is_looked_after() -> None:
     """A block in another language would be shown and never checked."""
-    known = RUN | READ | SHOWN
+    known = RUN | READ | SERVED | SHOWN
     assert [] == [
         f"{block.where}: {block.language or 'no language'}"
         for block in ALL_BLOCKS
@@ -65,7 +65,7 @@ def test_a_block_that_is_left_out_would_be_run_otherwise() -> None:
     """The note stands only under blocks that need it, and there are few of them."""
     left_out = [block for block in ALL_BLOCKS if block.not_run]
     assert [] == [block.where for block in left_out if block.language in READ | SHOWN]
-    assert len(left_out) <= 12
+    assert len(left_out) / len(ALL_BLOCKS) < 0.06
 
 
 def test_the_pages_are_found() -> None:

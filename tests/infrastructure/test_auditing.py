@@ -11,7 +11,6 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
-import structlog
 
 from commandline import json_lines
 from contracts.kit import MovingClock, Writer
@@ -60,9 +59,7 @@ def tracker(path: Path, clock: MovingClock) -> Iterator[RunTracker]:
 
 
 @pytest.fixture
-def cli(
-    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Cli]:
+def cli(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Calls `lastword` with these arguments."""
     monkeypatch.setenv("LASTWORD_URL", str(path))
 
@@ -71,8 +68,7 @@ def cli(
         written = capsys.readouterr()
         return Answer(code, written.out, written.err)
 
-    yield call
-    structlog.reset_defaults()
+    return call
 
 
 def alter(path: Path, *statements: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import structlog
 
 from commandline import json_lines
 from lastword import Owner, RunTracker
@@ -41,7 +40,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def cli(store: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
+def cli(store: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Calls `lastword` with these arguments."""
 
     def call(*arguments: str) -> Answer:
@@ -49,8 +48,7 @@ def cli(store: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
         written = capsys.readouterr()
         return Answer(code, written.out, written.err)
 
-    yield call
-    structlog.reset_defaults()
+    return call
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-import structlog
 
 from commandline import LASTWORD, PATIENCE, environment, lastword
 from lastword import RunTracker
@@ -29,7 +28,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def cli(store: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
+def cli(store: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Calls `lastword`, and expects nothing on stdout and one line on stderr; gives the exit code and the line."""
 
     def call(*arguments: str) -> tuple[int, str]:
@@ -40,8 +39,7 @@ def cli(store: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
         assert line.startswith("lastword: error: ")
         return code, line.removeprefix("lastword: error: ")
 
-    yield call
-    structlog.reset_defaults()
+    return call
 
 
 @pytest.mark.parametrize(
@@ -171,11 +169,8 @@ def test_the_default_store_may_be_missing(
 ) -> None:
     """Who has not run anything yet has no runs; asking does not make a store."""
     monkeypatch.delenv("LASTWORD_URL")
-    try:
-        assert 0 == run(["list"])
-        assert 0 == run(["verify"])
-    finally:
-        structlog.reset_defaults()
+    assert 0 == run(["list"])
+    assert 0 == run(["verify"])
     assert ("ok: 0 runs with 0 events\n", "lastword: no runs\n") == capsys.readouterr()
     assert [] == [*store.parent.rglob("*.db")]
 

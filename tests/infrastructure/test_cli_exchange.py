@@ -6,12 +6,11 @@ import json
 import os
 import pty
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import structlog
 
 from commandline import LASTWORD, PATIENCE, environment, json_lines
 from lastword import RunTracker
@@ -30,7 +29,7 @@ Lastword = Callable[..., Called]
 @pytest.fixture
 def lastword(
     capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Lastword]:
+) -> Lastword:
     """The command, in this process: what it says is what counts here."""
 
     def call(store: Path, *arguments: str) -> Called:
@@ -40,8 +39,7 @@ def lastword(
         said = capfdbinary.readouterr()
         return Called(code, said.out, said.err)
 
-    yield call
-    structlog.reset_defaults()
+    return call
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import structlog
 
 from commandline import json_lines
 from lastword import RunTracker
@@ -44,7 +43,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def cli(store: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
+def cli(store: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Calls `lastword` with these arguments."""
 
     def call(*arguments: str) -> Answer:
@@ -52,8 +51,7 @@ def cli(store: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
         written = capsys.readouterr()
         return Answer(code, written.out, written.err)
 
-    yield call
-    structlog.reset_defaults()
+    return call
 
 
 def test_archive_and_import(cli: Cli, store: Path) -> None:
