@@ -50,7 +50,7 @@ format: $(STAMPS)/lint ## repair style and format
 typecheck: $(STAMPS)/lint $(STAMPS)/test $(INSTALLED)/.stamp ## check types: sources by path, tests against the built package
 	@$(BIN)/pyright --pythonpath build/venv/bin/python $(ARGS)
 
-bench: $(STAMPS)/bench ## every figure beside its floor (ARGS="lifecycle reads", --smoke, --peers, --json FILE, --pictures FOLDER)
+bench: $(STAMPS)/test ## every figure beside its floor (ARGS="lifecycle reads", --smoke, --peers, --json FILE, --pictures FOLDER)
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 # The variable silences a notice about a next major release of mkdocs, which constraints.txt keeps out.
