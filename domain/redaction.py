@@ -127,7 +127,8 @@ def _keep_end(text: str) -> str:
 
 
 # How the patterns stay linear: a name is tried only where it starts (a lookbehind), runs are possessive
-# (`++`) or have nothing behind them that could fail, and a lookahead inside a run is bounded.
+# (`++`) or have nothing behind them that could fail, and a lookahead inside a run is bounded. Only a run
+# of single characters is possessive: Python before 3.11.5 matches too little with a possessive group.
 
 _TERMINAL = re.compile(
     r"""
@@ -209,13 +210,14 @@ _POSIX_ROOT = r"""(?:
   | (?<=<)/(?=[\w.-]{1,64}/)                              # </usr/include/x.h>, but not </div>
   | (?<=[\s'"]-[A-Za-z])/                                 # -I/usr/include
 )(?=[\w.@%$~])"""
+_ROOT = f"(?:{_WINDOWS_ROOT}|{_POSIX_ROOT})"
 _ABSOLUTE_PATH = re.compile(
     rf"""
-      (?P<quote>["'`])(?:{_WINDOWS_ROOT}|{_POSIX_ROOT})(?:(?!(?P=quote))[^\n])*+(?P=quote)
+      (?P<quoted>"{_ROOT}[^"\n]*+" | '{_ROOT}[^'\n]*+' | `{_ROOT}[^`\n]*+`)
     | (?P<local>:///)(?=[/~]|[A-Za-z]:[\\/])(?:[A-Za-z]:)?(?:{_PATH_CHAR})*      # sqlite:////a/b.db
     | {_WINDOWS_ROOT}(?:{_PATH_CHAR}|{_SPACE_INSIDE})*
     | {_POSIX_ROOT}(?:[A-Za-z]:)?(?:{_PATH_CHAR})*
-    | (?P<url>://(?:[^\s"'<>,;]|[,;](?![/~]))*+)
+    | (?P<url>://(?:[^\s"'<>,;]|[,;](?![/~]))*)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -259,6 +261,6 @@ def _mask_value(match: re.Match[str]) -> str:
 def _mask_path(match: re.Match[str]) -> str:
     if match["url"]:
         return match[0]
-    quote = match["quote"] or ""
+    quote = match[0][0] if match["quoted"] else ""
     full_stop = match[0][len(match[0].rstrip(".!?…")) :]
     return f"{match['local'] or ''}{quote}{_PATH}{quote}{full_stop}"

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -178,7 +179,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             shutil.copyfile(ROOT / file, source / file)
     archive = build("build_sdist", source)
     unpacked = tmp_path_factory.mktemp("unpacked")
-    shutil.unpack_archive(archive, unpacked, filter="data")
+    safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from 3.11.4 on
+    shutil.unpack_archive(archive, unpacked, **safely)
     with zipfile.ZipFile(build("build_wheel", next(unpacked.iterdir()))) as content:
         return content.namelist()
 

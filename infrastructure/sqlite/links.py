@@ -24,6 +24,10 @@ PRAGMAS = (
 Identity = tuple[int, int]
 """Device and inode: which file it is, whatever its name."""
 
+_closing = RLock()
+"""Held while a connection is closed: of two that are closed at once neither is the last one, and the journal would stay behind."""
+_CLOSING_SECONDS = 5.0
+
 INHERITED: list[Link] = []
 """Connections of a parent process. They must be neither used nor closed here, so they are kept from the garbage collector."""
 
@@ -77,8 +81,14 @@ class Link(SQLiteConnection):
         if self.pid != os.getpid():
             INHERITED.append(self)
             return
+        closing = _closing
         with self.lock, contextlib.suppress(sqlite3.Error):  # closing lets go; nothing is lost
-            self._close()  # not the base class's `close`: its lock and ours would be taken in either order
+            alone = closing.acquire(timeout=_CLOSING_SECONDS)
+            try:
+                self._close()  # not the base class's `close`: its lock and ours would be taken in either order
+            finally:
+                if alone:
+                    closing.release()
 
 
 def identity_of(path: Path | str) -> Identity:
@@ -153,6 +163,15 @@ def existing(path: Path, url: str) -> Identity:
         return identity_of(path)
     except FileNotFoundError as error:
         raise gone(url) from error
+
+
+def _after_fork_in_child() -> None:
+    global _closing  # noqa: PLW0603  # a thread that does not exist here may have held it
+    _closing = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def gone(url: str) -> StoreUnavailable:

@@ -117,6 +117,26 @@ def test_closing_closes_the_connections_of_all_threads(path: Path):
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["runs.db"]
 
 
+def test_connections_that_are_closed_at_once_leave_no_journal(tmp_path: Path):
+    """One of them is the last one, and tidies up; here threads end while the store is closed."""
+    for number in range(20):
+        store = SQLiteStore(tmp_path / f"{number}.db")
+        everybody = Barrier(9)
+
+        def use(store: SQLiteStore = store, everybody: Barrier = everybody) -> None:
+            store.counts()
+            everybody.wait(LONG)
+
+        threads = [Thread(target=use) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        everybody.wait(LONG)
+        store.close()
+        for thread in threads:
+            thread.join(LONG)
+    assert not [*tmp_path.glob("*-wal")]
+
+
 def test_a_store_that_is_forgotten_lets_go(path: Path):
     """Without `close`, its connections go with it."""
     store = SQLiteStore(path)
