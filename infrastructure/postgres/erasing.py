@@ -3,6 +3,8 @@
 # ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
+from time import monotonic
+
 from ...domain.errors import StoreCorrupt, VersionConflict
 from ...domain.values import Owner, run_key, to_micros
 from ...projections.ports import Rewrite
@@ -21,6 +23,8 @@ UPDATE events SET state = ?, actor = ?, correlation_id = ? WHERE originator_id =
 _INSERT = (
     f"INSERT INTO runs ({', '.join(ROW_COLUMNS)}) VALUES ({', '.join('?' * len(ROW_COLUMNS))})"
 )
+
+_READERS_SECONDS = 10.0
 
 
 def rewrite(connections: Connections, rewrite: Rewrite, at: int | None) -> RunView:
@@ -75,20 +79,27 @@ def put_row(link: Link, connections: Connections, number: int, view: RunView) ->
         )
 
 
+_READERS = b"""
+SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND (datname = current_database() OR datname IS NULL)
+    AND backend_xmin IS NOT NULL AND age(backend_xmin) >= age((%s::text)::xid)
+"""
+"""Sessions that may still see what was there before a transaction, standbys with feedback among them."""
+
+
 def compact(connections: Connections, *, whole: bool) -> bool:
-    """See `RunStore.compact`.
+    """See `RunStore.compact`. Those who read an earlier state are waited for, ten seconds at the most.
 
     What was overwritten lies in the tables until it is vacuumed; a session that reads an earlier state keeps it. Whether the server's own
     log and its backups still hold it is beyond a store's reach.
     """
     kind = "FULL, ANALYZE" if whole else "ANALYZE"
     with connections.separate(patience=24 * 3600.0) as link:
-        oldest = link.execute(b"SELECT pg_current_xact_id()::text::bigint").fetchone()
+        ours = link.execute(b"SELECT pg_current_xact_id()::xid::text").fetchone()
+        until = monotonic() + _READERS_SECONDS
+        while (readers := link.execute(_READERS, ours).fetchone()) != (0,):
+            if monotonic() > until:
+                break
+            link.execute(b"SELECT pg_sleep(0.05)")
         for table in ("events", "runs", "run_tags"):
             link.execute(f'VACUUM ({kind}) "{connections.address.schema}".{table}'.encode())
-        row = link.execute(
-            b"SELECT count(*) FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
-            b" AND age(backend_xmin) >= age((%s::text)::xid)",
-            (str(oldest[0] % (1 << 32)) if oldest else "0",),
-        ).fetchone()
-    return row is not None and row[0] == 0
+    return readers == (0,)

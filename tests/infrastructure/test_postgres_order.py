@@ -198,3 +198,22 @@ def test_a_race_for_one_version_has_one_winner(store: PostgresStore):
         store.append(second)
     last = Writer(store).add("b", CREATED).events[0].position
     assert seen(store)[-1] == last == store.last_position()
+
+
+def test_what_was_removed_is_cleared_when_the_last_reader_has_gone(
+    store: PostgresStore, session: Session
+):
+    """A session that reads an earlier state keeps it; it is waited for."""
+    Writer(store).add("a", CREATED)
+    reader, look = session(), session()
+    reader.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ")
+    reader.execute(store.connections.sql("SELECT count(*) FROM events"))
+    cleared: list[bool] = []
+    thread = Thread(target=lambda: cleared.append(store.compact(whole=False)))
+    thread.start()
+    waiting = b"SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(0.05)'"
+    wait_until(lambda: look.execute(waiting).fetchone() == (1,))
+    assert not cleared
+    reader.execute(b"COMMIT")
+    thread.join(LONG)
+    assert [True] == cleared
