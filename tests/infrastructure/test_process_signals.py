@@ -117,9 +117,9 @@ def test_exit_code_after_a_signal_is_the_commands_own(store: Path) -> None:
 
 def test_a_killed_wrapper_leaves_the_command_alone_and_the_run_flagged(store: Path) -> None:
     """Nobody can report the end any more; the flag says so."""
-    with started(store, "run", "--", "sh", "-c", "read line; echo $line") as process:
-        with RunTracker(store) as tracker:
-            until(tracker, lambda: bool(tracker.list(status="running")))
+    with started(store, "run", "--", "sh", "-c", "echo ready; read line; echo $line") as process:
+        assert process.stdout is not None
+        assert b"ready\n" == process.stdout.readline()
         process.kill()
         process.wait(PATIENCE)
         (view,) = RunTracker(store).flagged()
