@@ -6,8 +6,8 @@ Chromium takes the pictures, in light and in dark. They are written beside this 
 
 from __future__ import annotations
 
-import shutil
 import struct
+import sys
 import tempfile
 import threading
 import zlib
@@ -19,16 +19,9 @@ from playwright.sync_api import Browser, sync_playwright
 from lastword.infrastructure.web.serving import Server
 
 HERE = Path(__file__).parent
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-SWITCHES = [
-    "--no-sandbox",
-    "--headless",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
+sys.path.append(str(HERE.parent.parent / "tests"))
+from chromium import NAMES, SWITCHES, executable  # noqa: E402  # needs the path
+
 PICTURES = {
     "list": ("/", 1200, 860),
     "run": (f"/runs/{realistic.FLAGGED}", 1200, 860),
@@ -42,7 +35,7 @@ LARGEST = 200_000
 
 def main() -> None:
     """Take all of them."""
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    found = executable()
     if found is None:
         raise SystemExit(f"expected a browser, found none of {', '.join(NAMES)}")
     with (
@@ -55,7 +48,7 @@ def main() -> None:
         thread = threading.Thread(target=server.run)
         thread.start()
         ready.wait(20)
-        browser = playwright.chromium.launch(executable_path=found, args=SWITCHES)
+        browser = playwright.chromium.launch(executable_path=found, args=[*SWITCHES])
         try:
             for name in PICTURES:
                 for scheme in ("light", "dark"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,27 +11,14 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from chromium import NAMES, SWITCHES, executable
+
 PATIENCE = 20_000
 """Milliseconds after which a test gives up on something that should have happened soon."""
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-SWITCHES = [
-    "--no-sandbox",
-    "--headless",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 
 expect.set_options(timeout=PATIENCE)
 
 Open = Callable[..., Page]
-
-
-def executable() -> str | None:
-    """The system's browser; None when it has none."""
-    return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +30,7 @@ def browser() -> Iterator[Browser]:
             pytest.fail(f"CI has to have a browser: none of {', '.join(NAMES)} is on the PATH")
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the PATH")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=SWITCHES)
+        browser = playwright.chromium.launch(executable_path=path, args=[*SWITCHES])
         yield browser
         browser.close()
 

@@ -14,7 +14,7 @@ from time import monotonic
 
 import pytest
 
-from commandline import LASTWORD, PATIENCE, environment, events, only_run, started, until
+from commandline import LASTWORD, PATIENCE, environment, events, only_run, started
 from lastword import RunTracker
 
 COUNTING = """

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import httpx
 import pytest
 
@@ -12,18 +9,6 @@ from browsing import problem
 from lastword import RunTracker
 from lastword.infrastructure.web.serving import Server
 from streaming import Event, listening, serving
-
-
-@pytest.fixture
-def tracker(tmp_path: Path) -> Iterator[RunTracker]:
-    with RunTracker(tmp_path / "runs.db", progress_interval=0) as tracker:
-        yield tracker
-
-
-@pytest.fixture
-def server(tracker: RunTracker) -> Iterator[Server]:
-    with serving(tracker) as server:
-        yield server
 
 
 def ran(tracker: RunTracker, run_id: int) -> None:

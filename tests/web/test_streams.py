@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -19,18 +18,6 @@ from lastword.infrastructure.opening import open_store
 from lastword.infrastructure.web.desk import Desk
 from lastword.infrastructure.web.serving import Server
 from streaming import Event, listening, serving
-
-
-@pytest.fixture
-def tracker(tmp_path: Path) -> Iterator[RunTracker]:
-    with RunTracker(tmp_path / "runs.db", progress_interval=0) as tracker:
-        yield tracker
-
-
-@pytest.fixture
-def server(tracker: RunTracker) -> Iterator[Server]:
-    with serving(tracker) as server:
-        yield server
 
 
 def desk_of(server: Server) -> Desk:

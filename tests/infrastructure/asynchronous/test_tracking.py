@@ -6,7 +6,7 @@ import asyncio
 import gc
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from lastword import (
     StoreUnavailable,
     current_run,
 )
-from lastword.infrastructure.opening import open_store
 from lastword.infrastructure.tracking import ascoped, asynchronous
 from managing import QUICK, finished, signal, until
 
@@ -40,17 +39,6 @@ NOT_AWAITED = {
 WITHOUT_THE_STORE = {"clock", "closed", "delivered", "last_known", "outcome_of", "spool_folder"}
 ITERATED = {"completions", "export", "follow"}
 AROUND_CODE = {"run", "tracked"}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FaultyStore:
-    return FaultyStore(open_store(tmp_path / "runs.db"))
-
-
-@pytest.fixture
-def tracker(store: FaultyStore) -> Iterator[RunTracker]:
-    with RunTracker(store=store, heartbeat=3600, **QUICK) as tracker:
-        yield tracker
 
 
 def public(kind: type) -> set[str]:

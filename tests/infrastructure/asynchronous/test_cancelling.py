@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,19 +13,7 @@ import pytest
 
 from faults.kit import FaultyStore
 from lastword import AsyncRunTracker, RunStatus, RunTracker
-from lastword.infrastructure.opening import open_store
 from managing import PATIENCE, QUICK, finished, locked, until
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FaultyStore:
-    return FaultyStore(open_store(tmp_path / "runs.db"))
-
-
-@pytest.fixture
-def tracker(store: FaultyStore) -> Iterator[RunTracker]:
-    with RunTracker(store=store, heartbeat=3600, **QUICK) as tracker:
-        yield tracker
 
 
 class Cancelling:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,19 +17,7 @@ from lastword import (
     RunTracker,
     current_run,
 )
-from lastword.infrastructure.opening import open_store
-from managing import QUICK, finished, signal, until
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FaultyStore:
-    return FaultyStore(open_store(tmp_path / "runs.db"))
-
-
-@pytest.fixture
-def tracker(store: FaultyStore) -> Iterator[RunTracker]:
-    with RunTracker(store=store, heartbeat=3600, **QUICK) as tracker:
-        yield tracker
+from managing import finished, signal, until
 
 
 async def told(manager: AsyncRunManager, run_id: Any) -> list[Any]:
