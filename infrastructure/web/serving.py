@@ -95,9 +95,11 @@ class Server(uvicorn.Server):
             self._when_ready(self)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the streams first: others would wait for them."""
+        """End the streams first: others would wait for them. The application is told in any case, also when there is no time to wait for answers."""
         self._desk.hub.hang_up()
         await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

@@ -31,6 +31,17 @@ def test_it_says_where_it_listens_and_ends_cleanly(tmp_path: Path, number: signa
     assert not Path(f"{store}-wal").exists()
 
 
+def test_whoever_cannot_wait_gets_no_traceback(tmp_path: Path) -> None:
+    """A second signal ends it without waiting for answers that are on their way."""
+    with started(tmp_path / "runs.db", "serve", "--port", "0", "--json") as server:
+        assert server.stdout is not None
+        assert server.stdout.readline()
+        server.send_signal(signal.SIGTERM)
+        server.send_signal(signal.SIGINT)
+        output, errors = server.communicate(timeout=PATIENCE)
+    assert (0, b"", b"") == (server.returncode, output, errors)
+
+
 @pytest.fixture
 def refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
