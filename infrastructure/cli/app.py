@@ -69,7 +69,7 @@ def lastword(
         str | None,
         typer.Option(
             metavar="URL",
-            help="The store: a path, or sqlite:///PATH. Default: $LASTWORD_URL, else a file in your data directory.",
+            help="The store: a path, sqlite:///PATH, or postgresql://HOST/DATABASE. Default: $LASTWORD_URL, else a file in your data directory.",
         ),
     ] = None,
     log_format: Annotated[
