@@ -132,6 +132,11 @@ class Notifier:
                 self._waiting.setdefault(subscriber.key, {})[subscriber] = None
             return subscriber.key in self._local
 
+    def unrecorded(self, run_id: RunId) -> Claim | None:
+        """How work ended here that the store has not taken; None when there is nothing that it does not have."""
+        with self._lock:
+            return self._unrecorded.get(run_key(run_id))
+
     def leave(self, subscriber: Subscriber, wait: bool = True) -> None:  # a callback's shape
         """Unregister. Without `wait` it may be left for later, when somebody else is at it."""
         subscriber.is_closed = True

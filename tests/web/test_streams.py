@@ -364,8 +364,10 @@ def test_a_manager_that_cannot_store_an_outcome_says_so_on_the_stream(tmp_path: 
             other.execute("BEGIN IMMEDIATE")
             go.set()
             warning, signal = stream.rest()
-            other.execute("ROLLBACK")
-            other.close()
+        with listening(server, "/api/runs/1/stream") as late:
+            assert [warning.data, signal.data] == [event.data for event in late.rest()[-2:]]
+        other.execute("ROLLBACK")
+        other.close()
     assert ("log", "completed") == (warning.kind, warning.data["outcome"])
     assert (None, "running", True) == (
         signal.id, signal.data["db_status"], signal.data["status_update_failed"],

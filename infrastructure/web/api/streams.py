@@ -172,7 +172,7 @@ async def _run_messages(
             if ended is not None and not local.is_expected:
                 yield await _end(desk, ended)
                 return
-            claim = desk.hub.claim(listener.key or "")
+            claim = desk.hub.claim(listener.key or "") or local.unrecorded()
             if claim is not None:
                 yield _last_frames(ending_of(claim, await _read_back(desk, claim)))
                 return

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ....domain.errors import StoreUnavailable
 from ....domain.values import RunId
 from ...managing.asynchronous import AsyncRunManager
-from ...managing.endings import Message
+from ...managing.endings import Claim, Message
 from ...managing.manager import RunManager
 from ...managing.subscribers import Subscriber, is_last
 from .hub import Listener
@@ -22,6 +22,7 @@ class LocalMessages:
         self, manager: RunManager | AsyncRunManager | None, listener: Listener, run_id: RunId
     ) -> None:
         self._notifier = None if manager is None else manager.notifier
+        self._run_id = run_id
         self.signal: Message | None = None
         """How the run ended, once that was told."""
         self.is_expected = False
@@ -52,6 +53,10 @@ class LocalMessages:
                 self.signal, self.is_expected = message, False
             else:
                 yield message
+
+    def unrecorded(self) -> Claim | None:
+        """How the run ended here, if the store has not taken that: whoever comes later hears it, too."""
+        return None if self._notifier is None else self._notifier.unrecorded(self._run_id)
 
     def close(self) -> None:
         """Stop listening."""
