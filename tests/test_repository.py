@@ -129,14 +129,15 @@ def test_no_module_is_longer_than_the_limit() -> None:
     assert {} == {name: length for name, length in lengths.items() if length > LONGEST_MODULE}
 
 
-def test_decision_records_have_numbers_of_their_own() -> None:
-    """Two people who write at once, and take the same number, notice here."""
+def test_decision_records_are_numbered_without_a_gap() -> None:
+    """Two people who write at once, and take the same number, notice here; so does who skips one."""
     records = sorted(
         file.name for file in (ROOT / "docs/decisions").glob("*.md") if file.stem != "index"
     )
     assert records
-    numbers = [name[:4] for name in records]
-    assert sorted(set(numbers)) == numbers
+    assert [f"{number:04}" for number in range(1, len(records) + 1)] == [
+        name[:4] for name in records
+    ]
     assert [] == [name for name in records if not re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", name)]
 
 
