@@ -5,6 +5,7 @@ A flag is a question asked of a view, a lease and a clock; it is never stored. O
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..domain.events import Evidence
 from ..domain.status import FlagReason, RunStatus
-from ..domain.values import Utc
+from ..domain.values import Owner, Utc
 
 if TYPE_CHECKING:
     from .run_view import RunView
@@ -53,6 +54,20 @@ class Liveness:
     """How long a run may be pending; None: as long as it likes."""
     outages: tuple[tuple[datetime, datetime], ...] = ()
     """When the store could not be reached, as (from, to), without overlaps: no owner could renew its lease then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """What a store is told so that it need not give all active runs to `flag_of`.
+
+    A run that it leaves out has no flag; a run that it gives may have none, either. What it does not know, outages, only makes flags fewer.
+    """
+
+    now: datetime
+    gone: Callable[[Owner], bool]
+    """Whether the owning process is known not to exist any more."""
+    start_timeout: timedelta | None = None
+    """As in `Liveness`."""
 
 
 def flag_of(view: RunView, now: datetime, liveness: Liveness | None = None) -> Flag | None:

@@ -16,6 +16,7 @@ from ..domain.errors import LastwordError
 from ..domain.events import RecordedEvent, RunEvent
 from ..domain.status import RunStatus
 from ..domain.values import Owner, RunId
+from .flags import Suspicion
 from .importing import ImportReport, Placed
 from .problems import Problem, ProblemKind
 from .queries import Page, RunQuery, Tally, TallyQuery
@@ -203,13 +204,19 @@ class RunStore(Protocol):
         ...
 
     def query(
-        self, query: RunQuery, keep: Callable[[RunView], bool] | None = None
+        self,
+        query: RunQuery,
+        keep: Callable[[RunView], bool] | None = None,
+        suspicion: Suspicion | None = None,
     ) -> Page[RunView]:
-        """Runs newest first, by time of creation; of these only the ones that `keep` accepts, up to the query's limit."""
+        """Runs newest first, by time of creation; of these only the ones that `keep` accepts, up to the query's limit.
+
+        `keep` is asked in the order of the page. With a suspicion, runs that cannot be flagged are left out.
+        """
         ...
 
-    def active(self) -> Iterator[RunView]:
-        """All runs without a last word, oldest first."""
+    def active(self, suspicion: Suspicion | None = None) -> Iterator[RunView]:
+        """All runs without a last word, oldest first; with a suspicion, runs that cannot be flagged are left out."""
         ...
 
     def find(self, fragment: str, limit: int = 10) -> list[RunId]:

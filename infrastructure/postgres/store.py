@@ -13,6 +13,7 @@ from ...domain.errors import InvalidInput, LastwordError, StoreUnavailable
 from ...domain.events import RecordedEvent
 from ...domain.status import RunStatus
 from ...domain.values import Owner, RunId, run_key, to_micros, utc
+from ...projections.flags import Suspicion
 from ...projections.ports import Append, Appended
 from ...projections.queries import Page, RunQuery
 from ...projections.run_view import RunView
@@ -229,10 +230,13 @@ class PostgresStore(KeptStore, AskedStore):
         return view_of(rows[0]) if rows else None
 
     def query(
-        self, query: RunQuery, keep: Callable[[RunView], bool] | None = None
+        self,
+        query: RunQuery,
+        keep: Callable[[RunView], bool] | None = None,
+        suspicion: Suspicion | None = None,
     ) -> Page[RunView]:
         """See `RunStore.query`."""
-        return super().query(readable(query), keep)
+        return super().query(readable(query), keep, suspicion)
 
     def find(self, fragment: str, limit: int = 10) -> list[RunId]:
         """See `RunStore.find`."""

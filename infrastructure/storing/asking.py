@@ -8,11 +8,13 @@ from typing import Any
 
 from ...domain.status import RunStatus
 from ...domain.values import RunId
+from ...projections.flags import Suspicion
 from ...projections.queries import Cursor, Page, RunQuery, Tally, TallyQuery
 from ...projections.run_view import RunView
 from . import queries
 from .paging import page_of
 from .rows import id_of
+from .suspecting import Suspects, at_work, suspects_of
 
 _ACTIVE_BATCH = 500
 
@@ -29,19 +31,29 @@ class AskedStore(ABC):
         """The view in a row of `SELECT_VIEW`. Raises `StoreCorrupt`."""
 
     def query(
-        self, query: RunQuery, keep: Callable[[RunView], bool] | None = None
+        self,
+        query: RunQuery,
+        keep: Callable[[RunView], bool] | None = None,
+        suspicion: Suspicion | None = None,
     ) -> Page[RunView]:
         """See `RunStore.query`."""
-        return page_of(self._fetch, self._view, query, keep)
+        suspects = self._suspects(suspicion)
+        return page_of(self._fetch, self._view, query, keep, suspects)
 
-    def active(self) -> Iterator[RunView]:
-        """See `RunStore.active`. Read in batches: a run that ends meanwhile may be missing."""
+    def active(self, suspicion: Suspicion | None = None) -> Iterator[RunView]:
+        """See `RunStore.active`. Read in batches: a run that ends or starts meanwhile may be missing."""
+        suspects = self._suspects(suspicion)
         after: Cursor | None = None
-        while rows := self._fetch(*queries.active(after, _ACTIVE_BATCH)):
+        while rows := self._fetch(*queries.active(after, _ACTIVE_BATCH, suspects)):
             yield from map(self._view, rows)
             if len(rows) < _ACTIVE_BATCH:
                 break
             after = queries.position_of(rows[-1])
+
+    def _suspects(self, suspicion: Suspicion | None) -> Suspects | None:
+        if suspicion is None:
+            return None
+        return suspects_of(suspicion, self._fetch(*at_work(suspicion)))
 
     def find(self, fragment: str, limit: int = 10) -> list[RunId]:
         """See `RunStore.find`."""

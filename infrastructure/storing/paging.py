@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...projections.queries import Cursor, Page, RunQuery
 from ...projections.run_view import RunView
 from . import queries
+from .suspecting import Suspects
 
 Row = Sequence[Any]
 Fetch = Callable[[str, list[Any]], list[Any]]
@@ -22,11 +24,17 @@ def page_of(
     view_of: Callable[[Row], RunView],
     query: RunQuery,
     keep: Callable[[RunView], bool] | None,
+    suspects: Suspects | None = None,
 ) -> Page[RunView]:
     """See `RunStore.query`."""
     found: list[RunView] = []
     last = query.after
-    for rows in matching(fetch, query, query.limit + 1):
+    if suspects is not None:
+        wanted = suspects.statuses
+        query = replace(
+            query, statuses=wanted if query.statuses is None else wanted & query.statuses
+        )
+    for rows in matching(fetch, query, query.limit + 1, suspects):
         for row in rows:
             view = view_of(row)
             if keep is not None and not keep(view):
@@ -38,19 +46,21 @@ def page_of(
     return Page(tuple(found))
 
 
-def matching(fetch: Fetch, query: RunQuery, size: int) -> Iterator[list[Row]]:
+def matching(
+    fetch: Fetch, query: RunQuery, size: int, suspects: Suspects | None = None
+) -> Iterator[list[Row]]:
     """Rows of `SELECT_VIEW` that the query asks for, newest first, up to `size` at a time; its limit is not looked at.
 
     With several streams, each step asks how far back each of them comes with so many entries, and walks down the one that comes farthest: it
     has the fewest runs there. So a page costs no more than the rarest of its filters has runs, and no more than the page where filters often
     meet. Only filters that are all common and never meet cost time with the size of the store: half a second for a million runs.
     """
-    streams = queries.streams(query)
+    streams = queries.streams(query, suspects)
     after = query.after
     if len(streams) > 1:
         yield from _meeting(fetch, query, streams, size)
         return
-    while statement := queries.page(query, after, size):
+    while statement := queries.page(query, after, size, suspects):
         rows = fetch(*statement)
         yield rows
         if len(rows) < size:

@@ -20,6 +20,7 @@ from ...domain.status import ACTIVE, RunStatus
 from ...domain.values import to_micros
 from ...projections.queries import Cursor, RunQuery, TallyQuery
 from .rows import ROW_COLUMNS, SELECT_VIEW
+from .suspecting import Suspects
 
 Statement = tuple[str, list[Any]]
 
@@ -30,11 +31,13 @@ _BEYOND = "\U0010ffff"
 """Sorts behind every character that an id may hold."""
 
 
-def page(query: RunQuery, after: Cursor | None, limit: int) -> Statement | None:
+def page(
+    query: RunQuery, after: Cursor | None, limit: int, suspects: Suspects | None = None
+) -> Statement | None:
     """Rows of `SELECT_VIEW` for one page of a query with one stream, newest first; None when nothing can match."""
     if query.statuses is not None and not query.statuses:
         return None
-    (stream,) = streams(query)
+    (stream,) = streams(query, suspects)
     inner, parameters = stream.rows(query, after, None, limit)
     return _views(inner), parameters
 
@@ -78,25 +81,29 @@ def _views(chosen: str) -> str:
     """  # values are bound
 
 
-def streams(query: RunQuery) -> list[Stream]:
-    """One for each tag, and one for status and name, if they are asked for or nothing else is."""
+def streams(query: RunQuery, suspects: Suspects | None = None) -> list[Stream]:
+    """One for each tag, and one for status and name, if they are asked for or nothing else is.
+
+    With suspects the query has statuses, and each of them conditions.
+    """
     found: list[Stream] = [TagStream(key, value) for key, value in query.tags.items()]
     if not found or query.statuses is not None or query.name is not None:
-        found.append(RunStream())
+        found.append(RunStream(suspects))
     return found
 
 
-def active(after: Cursor | None, limit: int) -> Statement:
-    """Rows of `SELECT_VIEW` for runs without a last word, oldest first."""
+def active(after: Cursor | None, limit: int, suspects: Suspects | None = None) -> Statement:
+    """Rows of `SELECT_VIEW` for runs without a last word, oldest first; only of suspects, if there are any given."""
     stretches: list[str] = []
     parameters: list[Any] = []
-    for status in sorted(ACTIVE):
+    for status in sorted(ACTIVE if suspects is None else suspects.statuses):
         behind = "" if after is None else " AND (created_at, number) > (?, ?)"
+        suspect, values = _suspect(suspects, status)
         stretches.append(
             f"SELECT * FROM (SELECT number, created_at FROM runs WHERE status = '{status.value}'"
-            f"{behind} ORDER BY created_at, number LIMIT ?) AS subquery"
+            f"{behind}{suspect} ORDER BY created_at, number LIMIT ?) AS subquery"
         )
-        parameters += [*(after or ()), limit]
+        parameters += [*(after or ()), *values, limit]
     statement = f"""
     WITH page AS ({" UNION ALL ".join(stretches)} ORDER BY created_at, number LIMIT ?)
     {SELECT_VIEW.replace("FROM runs r", "FROM page CROSS JOIN runs r ON r.number = page.number")}
@@ -211,8 +218,12 @@ class TagStream:
         return condition, [self.key, self.value]
 
 
+@dataclass(frozen=True, slots=True)
 class RunStream:
     """Runs with one of the statuses and the name of the query: merged from one stretch of an index for each status."""
+
+    suspects: Suspects | None = None
+    """If they are given, only those."""
 
     def rows(
         self, query: RunQuery, after: Cursor | None, down_to: Cursor | None, limit: int | None
@@ -226,22 +237,38 @@ class RunStream:
         parameters: list[Any] = []
         for status in sorted(RunStatus if query.statuses is None else query.statuses):
             conditions = " AND ".join([f"status = '{status.value}'", *bounds])
+            suspect, more = _suspect(self.suspects, status)
             stretches.append(
-                f"SELECT * FROM (SELECT number, created_at FROM runs WHERE {conditions} {order}) AS subquery"
+                f"SELECT * FROM (SELECT number, created_at FROM runs WHERE {conditions}{suspect} {order}) AS subquery"
             )
-            parameters += [*values, *_given(limit)]
+            parameters += [*values, *more, *_given(limit)]
         return f"{' UNION ALL '.join(stretches)} {order}", [*parameters, *_given(limit)]
 
     def holds(self, query: RunQuery) -> Statement:
         """See `Stream`."""
         conditions, parameters = ["r.number = walked.number"], list[Any]()
         if query.statuses is not None:
-            among = ", ".join(f"'{status.value}'" for status in sorted(query.statuses))
-            conditions.append(f"r.status IN ({among})")
+            words = ", ".join(f"'{status.value}'" for status in sorted(query.statuses))
+            conditions.append(f"r.status IN ({words})")
         if query.name is not None:
             conditions.append("r.name = ?")
             parameters.append(query.name)
+        if self.suspects is not None:
+            among: list[str] = []
+            for status in sorted(self.suspects.statuses):
+                suspect, values = _suspect(self.suspects, status)
+                among.append(f"r.status = '{status.value}'{suspect}")
+                parameters += values
+            conditions.append(f"({' OR '.join(among)})")
         return f"EXISTS (SELECT 1 FROM runs r WHERE {' AND '.join(conditions)})", parameters
+
+
+def _suspect(suspects: Suspects | None, status: RunStatus) -> Statement:
+    """What else a row of the status must fulfil, behind other conditions."""
+    if suspects is None:
+        return "", []
+    condition, values = suspects.conditions[status]
+    return f" AND {condition}", values
 
 
 def _limit(limit: int | None) -> str:

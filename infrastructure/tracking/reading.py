@@ -11,10 +11,9 @@ from typing import TypeAlias
 
 from ...domain.errors import InvalidInput, RunNotFound
 from ...domain.events import TERMINAL_TOPICS, RecordedEvent
-from ...domain.status import ACTIVE, FlagReason, RunStatus
-from ...domain.values import Owner, RunId, utc
+from ...domain.status import ACTIVE, RunStatus
+from ...domain.values import RunId, utc
 from ...projections.completion import CompletionSignal, signal_of_event
-from ...projections.flags import Liveness, flag_of
 from ...projections.history import By, StoreSnapshot, as_of, by_of, snapshot_of
 from ...projections.ports import RunStore
 from ...projections.queries import Page, RunQuery, Tally, TallyQuery, statuses_of
@@ -24,10 +23,10 @@ from ..auditing.seal_files import Seal, read_seal, write_seal
 from ..auditing.sealing import Leaf, Mark, check_store, compare
 from ..auditing.vouching import leaves_of, tombstones_of
 from ..clock import Clock
-from ..liveness.owners import owner_alive
 from ..opening import sqlite_path
 from ..spooling.checking import leftovers
 from ..telemetry.metrics import RUNS_FLAGGED, gauge
+from .flagging import Flagger, Outages
 
 _FEED_BATCH = 500
 _FOLLOW_WAIT = 1.0
@@ -37,7 +36,6 @@ _OUTAGES_REMEMBERED = timedelta(days=7)
 Views: TypeAlias = list[RunView]
 Ids: TypeAlias = list[RunId]
 History: TypeAlias = list[RecordedEvent]
-Outages: TypeAlias = tuple[tuple[datetime, datetime], ...]
 
 
 class RunReader:
@@ -105,11 +103,20 @@ class RunReader:
             cursor=cursor,
         )
         with_flag = self._flagger(self._clock())
-        keep = (
-            None if flagged is None else lambda view: (with_flag(view).flag is not None) is flagged
-        )
-        page = self._store.query(query, keep)
-        return Page(tuple(with_flag(view) for view in page), page.next_cursor)
+        if flagged is None:
+            page = self._store.query(query)
+            return Page(tuple(map(with_flag, page)), page.next_cursor)
+        kept: Views = []
+
+        def keep(view: RunView) -> bool:
+            view = with_flag(view)
+            if (view.flag is not None) is not flagged:
+                return False
+            kept.append(view)  # one by one in the order of the page
+            return True
+
+        page = self._store.query(query, keep, with_flag.suspicion if flagged else None)
+        return Page(tuple(kept[: len(page)]), page.next_cursor)
 
     def active(self) -> Views:
         """All runs without a last word, oldest first."""
@@ -152,7 +159,8 @@ class RunReader:
 
     def flagged(self, now: datetime | None = None) -> Views:
         """The active runs that look as if they will never end, oldest first, each with its `flag`."""
-        views = map(self._flagger(now or self._clock()), self._store.active())
+        with_flag = self._flagger(now or self._clock())
+        views = map(with_flag, self._store.active(with_flag.suspicion))
         found = [view for view in views if view.flag is not None]
         gauge(RUNS_FLAGGED, len(found))
         return found
@@ -332,29 +340,6 @@ class RunReader:
         """The view, as read from the store, with the flag it deserves at this moment."""
         return self._flagger(now, outages)(view)
 
-    def _flagger(
-        self, now: datetime, outages: Outages | None = None
-    ) -> Callable[[RunView], RunView]:
-        """Puts the flag into views; looks each owner up once, and outages only when somebody seems silent."""
-        owners: dict[int, tuple[Owner, bool | None]] = {}
-        # By identity: runs of one process share the object, and to compare owners field by field costs more than all else here.
-        known = outages
-
-        def with_flag(view: RunView) -> RunView:
-            nonlocal known
-            if view.status.is_terminal:
-                return view
-            alive = None
-            owner = view.owner
-            if owner is not None:
-                known_owner = owners.get(id(owner))
-                if known_owner is None:
-                    known_owner = owners[id(owner)] = owner, owner_alive(owner)
-                alive = known_owner[1]
-            flag = flag_of(view, now, Liveness(alive, self._start_timeout, known or ()))
-            if flag is not None and flag.reason is FlagReason.SILENT and known is None:
-                known = self.known_outages(now)
-                flag = flag_of(view, now, Liveness(alive, self._start_timeout, known))
-            return view if flag is None else view.model_copy(update={"flag": flag})
-
-        return with_flag
+    def _flagger(self, now: datetime, outages: Outages | None = None) -> Flagger:
+        known = (lambda: self.known_outages(now)) if outages is None else lambda: outages
+        return Flagger(now, self._start_timeout, known)

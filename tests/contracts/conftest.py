@@ -10,5 +10,6 @@ pytest.register_assert_rewrite(
     "contracts.keeping",
     "contracts.kit",
     "contracts.restoring",
+    "contracts.suspecting",
     "contracts.traveling",
 )

@@ -16,11 +16,12 @@ from contracts.keeping import Keeping
 from contracts.kit import MovingClock
 from contracts.removing import Removing
 from contracts.restoring import Restoring
+from contracts.suspecting import Suspecting
 from contracts.traveling import Traveling
 
 
 class StoreContract(
-    Appending, Asking, Grouping, Importing, Keeping, Removing, Restoring, Traveling
+    Appending, Asking, Grouping, Importing, Keeping, Removing, Restoring, Suspecting, Traveling
 ):
     """All of it."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from faults.kit import MovableClock, wait_until
-from lastword import InvalidInput, RunNotFound, RunTracker
+from lastword import InvalidInput, Owner, RunNotFound, RunTracker
 
 SETTINGS: dict[str, Any] = {"heartbeat": 3600, "start_timeout": 600}
 
@@ -162,3 +162,23 @@ def test_times_are_those_of_the_clock(tracker: RunTracker, clock: MovableClock) 
         for moment in (view.created_at, view.started_at, view.finished_at)
         if moment is not None
     ]
+
+
+def test_each_owner_is_looked_up_once_a_question(
+    tracker: RunTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many runs it has: to ask the system about a process takes longer than to read a row."""
+    for number in range(9):
+        tracker.create("import", run_id=number)
+        tracker.start(number)
+    asked: list[Owner] = []
+
+    def gone(owner: Owner) -> bool:
+        asked.append(owner)
+        return False
+
+    monkeypatch.setattr("lastword.infrastructure.tracking.flagging.owner_alive", gone)
+    for ask in (tracker.flagged, lambda: tracker.list(flagged=True), tracker.active):
+        asked.clear()
+        flags = [view.flag and view.flag.reason for view in ask()]
+        assert (["owner_gone"] * 9, 1) == (flags, len(asked))
