@@ -28,7 +28,7 @@ def page_of(
 ) -> Page[RunView]:
     """See `RunStore.query`."""
     found: list[RunView] = []
-    last = query.after
+    last: Row = ()
     if suspects is not None:
         wanted = suspects.statuses
         query = replace(
@@ -40,9 +40,9 @@ def page_of(
             if keep is not None and not keep(view):
                 continue
             if len(found) == query.limit:
-                return Page(tuple(found), last.encode() if last else None)
+                return Page(tuple(found), queries.position_of(last).encode())
             found.append(view)
-            last = queries.position_of(row)
+            last = row
     return Page(tuple(found))
 
 
@@ -73,15 +73,16 @@ def _meeting(
 ) -> Iterator[list[Row]]:
     if query.statuses is not None and not query.statuses:
         return
-    after, entries = query.after, _NEAR
+    after, entries, left = query.after, _NEAR, size
     while True:
         walked, end = _sparsest(fetch, query, streams, after, entries)
         others = [stream for stream in streams if stream is not walked]
-        rows = fetch(*queries.meeting(walked, others, query, after, end, size))
+        rows = fetch(*queries.meeting(walked, others, query, after, end, left))
         yield rows
-        if len(rows) == size:
-            after = queries.position_of(rows[-1])
+        if len(rows) == left:
+            after, left = queries.position_of(rows[-1]), size
             continue
+        left -= len(rows)
         if end is None:
             return
         after, entries = end, min(entries * 4, _FAR)
