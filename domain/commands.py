@@ -6,7 +6,7 @@ they are made (`InvalidInput`), so that `decide` only has to look at the run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from math import isfinite
 from types import UnionType
@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from .errors import InvalidInput
 from .events import DEFAULT_LEASE_SECONDS, Evidence
 from .leaves import Leaves
+from .records import record
 from .status import FlagReason
 from .values import (
     MAX_PAYLOAD_BYTES,
@@ -33,7 +34,7 @@ from .values import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class CreateRun:
     """Make a run exist. Asking again with the same name and params changes nothing.
 
@@ -81,7 +82,7 @@ class CreateRun:
             object.__setattr__(self, "deadline_at", utc(self.deadline_at, "deadline"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class StartRun:
     """An owner begins the work."""
 
@@ -89,7 +90,7 @@ class StartRun:
     now: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class RecordProgress:
     """The work got further."""
 
@@ -112,7 +113,7 @@ class RecordProgress:
                 text_of(text, what)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class RequestCancellation:
     """Ask the work to stop."""
 
@@ -124,7 +125,7 @@ class RequestCancellation:
         _check_reason(self.reason, self.actor)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class CompleteRun:
     """The work succeeded. `result` has been through `json_of`; `note` says what had to be left out."""
 
@@ -133,7 +134,7 @@ class CompleteRun:
     now: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class FailRun:
     """The work ended with an error, or could not begin."""
 
@@ -144,7 +145,7 @@ class FailRun:
     now: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class CancelRun:
     """The work stopped because somebody asked for it."""
 
@@ -156,7 +157,7 @@ class CancelRun:
         _check_reason(self.reason, self.actor)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class DeclareLost:
     """The tracker gives the run up; see `RunLost`."""
 
@@ -165,7 +166,7 @@ class DeclareLost:
     now: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class EraseRun:
     """What people wrote into the run's events is to be replaced; `leaves` are those of the events that this changes."""
 

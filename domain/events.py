@@ -22,7 +22,9 @@ DEFAULT_LEASE_SECONDS = 60.0
 class RunEvent(BaseModel):
     """Base of all events. Fields that a newer release wrote are kept, so that they survive a read and an export."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
+    model_config = ConfigDict(
+        frozen=True, extra="allow", ser_json_inf_nan="constants", defer_build=True
+    )
 
     TOPIC: ClassVar[str]
     """The stored name."""
@@ -140,7 +142,7 @@ class Evidence(BaseModel):
     60.0
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     detail: str = ""
     """The flag's reason in words."""
@@ -160,7 +162,7 @@ class RunLost(RunEvent):
     LEADS_TO: ClassVar[RunStatus | None] = RunStatus.FAILED
 
     flag: FlagReason
-    evidence: Evidence = Evidence()
+    evidence: Evidence = Evidence.model_construct()
 
 
 class OutcomeContradicted(RunEvent):
@@ -184,7 +186,7 @@ class RunErased(RunEvent):
     """Who did it; None when nobody said."""
     store_id: str | None = None
     """The store in which it was done; in any other the leaves below say nothing."""
-    leaves: Leaves = Leaves()
+    leaves: Leaves = Leaves.model_construct()
     """Of the events that were changed, as they were before; for seals."""
 
 
@@ -238,7 +240,7 @@ BY_TOPIC: dict[str, type[RunEvent]] = {
 class RecordedEvent(BaseModel):
     """An event with its envelope: where it stands in the history and in the store, and when it came there."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     run_id: RunId
     """In the type the run was created with; empty for an event of the store itself."""

@@ -28,7 +28,7 @@ class Leaves(BaseModel):
     (((4, 5), (9, 9)), 3, [4, 5, 9])
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     positions: tuple[tuple[int, int], ...] = ()
     """Ranges of positions, first and last of each, in order."""

@@ -27,6 +27,7 @@ Text is masked first and cut afterwards, so no cut leaves half a secret.
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 __all__ = [
     "MAX_MESSAGE",
@@ -126,11 +127,16 @@ def _keep_end(text: str) -> str:
     return _ELLIPSIS + encoded[-room:].decode(errors="ignore")
 
 
+def _later(pattern: str, flags: int = 0) -> Callable[[], re.Pattern[str]]:
+    """Compiled when it is first called: all together take some milliseconds, which most processes need not spend."""
+    return cache(lambda: re.compile(pattern, flags))
+
+
 # How the patterns stay linear: a name is tried only where it starts (a lookbehind), runs are possessive
 # (`++`) or have nothing behind them that could fail, and a lookahead inside a run is bounded. Only a run
 # of single characters is possessive: Python before 3.11.5 matches too little with a possessive group.
 
-_TERMINAL = re.compile(
+_TERMINAL = _later(
     r"""
       (?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x00-\x1f\x7f-\x9f]*+(?:\x07|\x1b\\|\x9c)  # titles, links
     | (?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?                                                # colours, cursor
@@ -138,12 +144,12 @@ _TERMINAL = re.compile(
     """,
     re.VERBOSE,
 )
-_LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_LINE_END = _later("\r\n?|[\x85\u2028\u2029]")
+_CONTROL = _later("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_SURROGATE = _later("[\ud800-\udfff]")
 
 _PEM_LABEL = r"[A-Z0-9 ]{0,40}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----"
-_PRIVATE_KEY = re.compile(
+_PRIVATE_KEY = _later(
     rf"""
       -----BEGIN[ ]{_PEM_LABEL}.*?(?:-----END[ ]{_PEM_LABEL}|\Z)  # whole, or without its end
     | (?<![\w+/=\s\\])[\w+/=\s\\]*+-----END[ ]{_PEM_LABEL}           # without its beginning
@@ -151,7 +157,7 @@ _PRIVATE_KEY = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-_URL_CREDENTIALS = re.compile(
+_URL_CREDENTIALS = _later(
     r"""
     (?<=://)(?:
       [^\s/?#]*@                                          # up to the last @ before the path
@@ -176,7 +182,7 @@ _ONE_VALUE = rf"""(?:
   | (?:(?:apikey|basic|bearer|digest|negotiate|token)[ \t]++)?{_WORD}
 )"""
 _VALUE = rf"(?P<value>{_ONE_VALUE}(?:(?<=[:=])[ \t]++{_ONE_VALUE})*)"  # `password: token: x` is one value
-_KEY_VALUE = re.compile(
+_KEY_VALUE = _later(
     rf"""
     (?P<key>(?<=[?&])(?:code|key|sig)(?==) | (?<![\w.-])(?=[\w.-]*?{_SENSITIVE_NAME})[\w.-]++(?:[ ]key)?)
     (?P<link>\\*+['"]?[\])]?[ \t]*+(?:=>|:=|={{1,2}}|:)[ \t]*+(?:\\++(?=['"]))?)
@@ -184,17 +190,17 @@ _KEY_VALUE = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_OPTION_VALUE = re.compile(
+_OPTION_VALUE = _later(
     rf"""(?<![\w.-])(?P<key>--(?=[\w-]*?{_SENSITIVE_NAME})[\w-]++)(?P<link>['"]?,?[ \t]++)(?!['"]?-){_VALUE}""",
     re.VERBOSE | re.IGNORECASE,
 )
-_COUNTING_NAME = re.compile(
+_COUNTING_NAME = _later(
     r"(?:tokens|secrets|(?<![a-z])(?:age|count|expires|length|limit|max|min|size|total|ttl))(?![a-z])",
     re.IGNORECASE,
 )
-_OPENING_QUOTE = re.compile(r"""[bfru]{0,2}(["'])""", re.IGNORECASE)
-_NUMBER = re.compile(r"\d[\d_.,]*+\W*+")
-_BEARER = re.compile(r"\b(Bearer[ \t]+)[\w.~+/=-]{16,}", re.IGNORECASE)
+_OPENING_QUOTE = _later(r"""[bfru]{0,2}(["'])""", re.IGNORECASE)
+_NUMBER = _later(r"\d[\d_.,]*+\W*+")
+_BEARER = _later(r"\b(Bearer[ \t]+)[\w.~+/=-]{16,}", re.IGNORECASE)
 
 _PATH_END = r"""\s"'`<>|:,;()\[\]{}"""
 _PATH_CHAR = rf"""[^{_PATH_END}] | [,;()\[\]{{}}]++(?=[^{_PATH_END}])(?![\w.-]{{1,64}}=)"""
@@ -211,7 +217,7 @@ _POSIX_ROOT = r"""(?:
   | (?<=[\s'"]-[A-Za-z])/                                 # -I/usr/include
 )(?=[\w.@%$~])"""
 _ROOT = f"(?:{_WINDOWS_ROOT}|{_POSIX_ROOT})"
-_ABSOLUTE_PATH = re.compile(
+_ABSOLUTE_PATH = _later(
     rf"""
       (?P<quoted>"{_ROOT}[^"\n]*+" | '{_ROOT}[^'\n]*+' | `{_ROOT}[^`\n]*+`)
     | (?P<local>:///)(?=[/~]|[A-Za-z]:[\\/])(?:[A-Za-z]:)?(?:{_PATH_CHAR})*      # sqlite:////a/b.db
@@ -231,27 +237,27 @@ def mask_secrets(text: str) -> str:
     >>> mask_secrets("pg_dump --file=/srv/dump.sql postgresql://ann:hunter2@db/runs")
     'pg_dump --file=/srv/dump.sql postgresql://***@db/runs'
     """
-    text = _TERMINAL.sub("", text)
-    text = _LINE_END.sub("\n", text)
-    text = _CONTROL.sub("", text)
-    text = _SURROGATE.sub("\ufffd", text)
-    text = _PRIVATE_KEY.sub(_MASK, text)
-    text = _URL_CREDENTIALS.sub(f"{_MASK}@", text)
-    text = _KEY_VALUE.sub(_mask_value, text)
-    text = _OPTION_VALUE.sub(_mask_value, text)
-    return _BEARER.sub(rf"\1{_MASK}", text)
+    text = _TERMINAL().sub("", text)
+    text = _LINE_END().sub("\n", text)
+    text = _CONTROL().sub("", text)
+    text = _SURROGATE().sub("\ufffd", text)
+    text = _PRIVATE_KEY().sub(_MASK, text)
+    text = _URL_CREDENTIALS().sub(f"{_MASK}@", text)
+    text = _KEY_VALUE().sub(_mask_value, text)
+    text = _OPTION_VALUE().sub(_mask_value, text)
+    return _BEARER().sub(rf"\1{_MASK}", text)
 
 
 def _mask(text: str) -> str:
     mark = _ELLIPSIS if text.endswith(_ELLIPSIS) else ""  # of a cut: no part of a secret
-    return _ABSOLUTE_PATH.sub(_mask_path, mask_secrets(text.removesuffix(mark))) + mark
+    return _ABSOLUTE_PATH().sub(_mask_path, mask_secrets(text.removesuffix(mark))) + mark
 
 
 def _mask_value(match: re.Match[str]) -> str:
     key, link, value = match.group("key", "link", "value")
-    if _NUMBER.fullmatch(value) and _COUNTING_NAME.search(key):
+    if _NUMBER().fullmatch(value) and _COUNTING_NAME().search(key):
         return match[0]
-    opened = _OPENING_QUOTE.match(value)
+    opened = _OPENING_QUOTE().match(value)
     if opened is None:
         return f"{key}{link}{_MASK}"
     closing = opened[1] if value.endswith(opened[1], opened.end()) else ""

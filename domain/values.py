@@ -251,7 +251,7 @@ def _encodable(text: str, what: str) -> None:
         ) from None
 
 
-class Owner(BaseModel, frozen=True, extra="allow"):
+class Owner(BaseModel, frozen=True, extra="allow", defer_build=True):
     """The process that executes a run.
 
     A pid alone is not enough: it is reused. The start time tells two processes with one pid apart, the boot id
@@ -285,7 +285,7 @@ class ErrorInfo(BaseModel):
     'ValueError'
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     type: str
     """Name of the exception class, or ``ExitCode`` / ``Signal`` for a command."""

@@ -19,10 +19,22 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
 from ..domain.errors import InvalidInput, StoreCorrupt, UnsupportedSchema
-from ..domain.events import BY_TOPIC, RecordedEvent, RunEvent
-from ..domain.values import EARLIEST_MICROS, LATEST_MICROS, RunId, from_micros, run_key, to_micros
+from ..domain.events import BY_TOPIC, Evidence, RecordedEvent, RunEvent
+from ..domain.leaves import Leaves
+from ..domain.values import (
+    EARLIEST_MICROS,
+    LATEST_MICROS,
+    ErrorInfo,
+    Owner,
+    RunId,
+    from_micros,
+    run_key,
+    to_micros,
+)
 from ..domain.versioning import Payload, upcast
+from ..projections.flags import Flag
 from ..projections.ports import NewEvent
+from ..projections.run_view import RunView
 
 EVENT_COLUMNS = (
     "position",
@@ -47,6 +59,18 @@ _PLAIN = frozenset(
 _VERSION = "v"
 _ENVELOPE = frozenset(RecordedEvent.model_fields)
 _set = object.__setattr__  # the model is frozen
+
+for _model in (
+    Owner,
+    ErrorInfo,
+    Evidence,
+    Leaves,
+    *BY_TOPIC.values(),
+    RecordedEvent,
+    Flag,
+    RunView,
+):
+    _model.model_rebuild()  # deferred so far, as it takes long; from here on several threads may use them
 
 
 @dataclass(frozen=True, init=False)

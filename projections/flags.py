@@ -6,13 +6,13 @@ A flag is a question asked of a view, a lease and a clock; it is never stored. O
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from ..domain.events import Evidence
+from ..domain.records import record
 from ..domain.status import FlagReason, RunStatus
 from ..domain.values import Owner, Utc
 
@@ -35,7 +35,7 @@ class Flag(BaseModel):
     <FlagReason.OVERDUE: 'overdue'>
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     reason: FlagReason
     since: Utc
@@ -44,7 +44,7 @@ class Flag(BaseModel):
     """The reason in words."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Liveness:
     """What is known of a run's owner at the moment of asking."""
 
@@ -56,7 +56,7 @@ class Liveness:
     """When the store could not be reached, as (from, to), without overlaps: no owner could renew its lease then."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Suspicion:
     """What a store is told so that it need not give all active runs to `flag_of`.
 

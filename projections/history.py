@@ -29,7 +29,7 @@ By = Literal["recorded", "occurred"]
 class StoreSnapshot(BaseModel):
     """What was known of all runs at a moment."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     when: Utc
     by: By

@@ -31,7 +31,7 @@ class ImportReport(BaseModel):
     0
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     events: int
     """Events that were read, repeats included."""

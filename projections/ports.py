@@ -8,12 +8,13 @@ are named where they belong. No exception of a driver or of the eventsourcing li
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from ..domain.errors import LastwordError
 from ..domain.events import RecordedEvent, RunEvent
+from ..domain.records import record
 from ..domain.status import RunStatus
 from ..domain.values import Owner, RunId
 from .flags import Suspicion
@@ -66,7 +67,7 @@ class Flaw(NamedTuple):
     """Of the event; None for a row."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class ScannedRun:
     """One run as it lies in the store, for comparing its row with its events."""
 
@@ -90,7 +91,7 @@ StoredRow = Sequence[Any]
 recorded_at, actor, correlation_id, int_id. Each is an int, float, str, bytes or None; times are microseconds since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Past:
     """What a store says of an earlier moment: what its rows still tell, and the events of the runs whose rows have moved on."""
 

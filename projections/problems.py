@@ -45,7 +45,7 @@ class Problem(BaseModel):
     'run 17: row: expected one, found none; rebuild'
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     kind: ProblemKind
     run_id: RunId | None = None

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Generic, NamedTuple, TypeVar
 
 from ..domain.errors import InvalidInput
+from ..domain.records import record
 from ..domain.status import RunStatus
 from ..domain.values import shown, tags_of, text_of, utc
 from .run_view import RunView
@@ -70,7 +71,7 @@ class Page(Generic[T]):
         return self.items[index]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class RunQuery:
     """Which runs, newest first. Fields that are None do not filter.
 
@@ -118,7 +119,7 @@ MAX_STRETCHES = 1000
 """Stretches in one tally at the most."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class TallyQuery:
     """Which runs are counted, by when they were created: the numbers behind a chart.
 
@@ -157,7 +158,7 @@ class TallyQuery:
         return self.since + self.stretches * self.stretch
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Tally:
     """How many runs were created in each stretch of time, by the status that they have now."""
 

@@ -36,7 +36,7 @@ PROJECTION_VERSION = 1
 class RunView(BaseModel):
     """What is known of a run now. Times are UTC; a field is None where nothing is known or nothing was said."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     run_id: RunId
     """In the type the run was created with."""

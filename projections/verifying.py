@@ -19,7 +19,7 @@ MAX_PROBLEMS = 1000
 class SealCheck(BaseModel):
     """How the log compares with a seal."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     position: int
     """The last position that the seal covers."""
@@ -45,7 +45,7 @@ class SealCheck(BaseModel):
 class VerifyReport(BaseModel):
     """What a verification found."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     runs: int
     """Runs looked at."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from ...domain.records import record
 from ...domain.redaction import sanitise
 from ...domain.status import RunStatus
 from ...domain.values import RunId
@@ -15,7 +15,7 @@ Message = dict[str, Any]
 """What a subscriber's queue holds: a log message, a report of progress, a warning, or at the end the signal."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Claim:
     """What is known here of a run's end, apart from what the store says."""
 
@@ -28,7 +28,7 @@ class Claim:
     """The run as the store is last known to have held it; None when it is not known to have held it at all."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Ending:
     """The last messages to a subscriber."""
 

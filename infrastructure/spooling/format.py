@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from ...domain.errors import StoreCorrupt, UnsupportedSchema
 from ...domain.events import BY_TOPIC
+from ...domain.records import record
 from ...domain.values import RunId, from_micros, to_micros
 from ...domain.versioning import upcast
 from ...projections.ports import NewEvent
@@ -21,7 +21,7 @@ HEADER = _TITLE + b"%d " % VERSION
 """How a file begins; the process that writes it follows, as JSON."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Spooled:
     """One event that waits."""
 
@@ -31,7 +31,7 @@ class Spooled:
     """As it was read; empty for one that is to be written."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Newer:
     """A whole line with an event that a newer release wrote; it waits for such a release."""
 
@@ -40,7 +40,7 @@ class Newer:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Torn:
     """A line that is not whole: the process died, or the disk was full, while it was written."""
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import uuid_utils
 
 from ...domain.errors import LastwordError, StoreUnavailable, UnsupportedSchema
 from ...domain.events import RunProgressed
+from ...domain.records import record
 from ...domain.values import RunId
 from ...projections.ports import NewEvent
 from ..liveness.owners import this_owner
@@ -41,7 +41,7 @@ Deliver = Callable[[RunId, list[NewEvent]], int]
 """Takes one run's events, in order, and says how many got in. Raises when the store does not take them."""
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class SpoolStatus:
     """What waits in a spool folder."""
 

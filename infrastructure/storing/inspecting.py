@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from ...domain.records import record
 from ...domain.status import RunStatus
 from ...domain.values import RunId, from_micros, to_micros
 from ...projections.problems import Problem, ProblemKind, problem
@@ -32,7 +32,7 @@ _OUTAGE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Inspection:
     """Looks inside one transaction, in which the store stands still."""
 

@@ -12,12 +12,12 @@ moment, its status was that of today. All others are read from their events.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from ...domain.errors import StoreCorrupt
 from ...domain.events import RecordedEvent
+from ...domain.records import record
 from ...domain.status import ACTIVE, RunStatus
 from ...projections.ports import Past
 from ...projections.run_view import RunView
@@ -43,7 +43,7 @@ WHERE position BETWEEN ? AND ? AND recorded_at IS NOT NULL ORDER BY position LIM
 """
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class PastReader:
     """Reads inside one transaction, in which the store stands still."""
 

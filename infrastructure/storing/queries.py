@@ -12,10 +12,10 @@ has their meeting; `paging` walks along the sparsest of them and looks the other
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
+from ...domain.records import record
 from ...domain.status import ACTIVE, RunStatus
 from ...domain.values import to_micros
 from ...projections.queries import Cursor, RunQuery, TallyQuery
@@ -191,7 +191,7 @@ class Stream(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class TagStream:
     """Runs with a tag."""
 
@@ -218,7 +218,7 @@ class TagStream:
         return condition, [self.key, self.value]
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class RunStream:
     """Runs with one of the statuses and the name of the query: merged from one stretch of an index for each status."""
 

@@ -5,28 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from itertools import chain
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ...domain.errors import InvalidInput, RunNotFound
 from ...domain.events import TERMINAL_TOPICS, RecordedEvent
 from ...domain.status import ACTIVE, RunStatus
 from ...domain.values import RunId, utc
 from ...projections.completion import CompletionSignal, signal_of_event
-from ...projections.history import By, StoreSnapshot, as_of, by_of, snapshot_of
 from ...projections.ports import RunStore
 from ...projections.queries import Page, RunQuery, Tally, TallyQuery, statuses_of
 from ...projections.run_view import RunView
-from ...projections.verifying import VerifyReport, verify
-from ..auditing.seal_files import Seal, read_seal, write_seal
-from ..auditing.sealing import Leaf, Mark, check_store, compare
-from ..auditing.vouching import leaves_of, tombstones_of
 from ..clock import Clock
 from ..opening import sqlite_path
-from ..spooling.checking import leftovers
 from ..telemetry.metrics import RUNS_FLAGGED, gauge
 from .flagging import Flagger, Outages
+
+if TYPE_CHECKING:
+    from ...projections.history import By, StoreSnapshot
+    from ...projections.verifying import VerifyReport
+    from ..auditing.seal_files import Seal
 
 _FEED_BATCH = 500
 _FOLLOW_WAIT = 1.0
@@ -190,6 +188,8 @@ class RunReader:
         ...     tracker.as_of(run_id, moment - timedelta(seconds=1)), tracker.as_of(run_id, moment).status
         (None, <RunStatus.PENDING: 'pending'>)
         """
+        from ...projections.history import as_of, by_of
+
         return as_of(self.history(run_id), utc(when, "when"), by_of(by))
 
     def status_at(self, when: datetime, by: By = "recorded") -> StoreSnapshot:
@@ -197,6 +197,8 @@ class RunReader:
 
         Raises `InvalidInput` for a naive time.
         """
+        from ...projections.history import by_of, snapshot_of
+
         moment, by = utc(when, "when"), by_of(by)
         return snapshot_of(self._store.past(moment, occurred=by == "occurred"), moment, by)
 
@@ -242,20 +244,15 @@ class RunReader:
         ...     tracker.verify().ok
         True
         """
-        sealed = None if seal is None else read_seal(self._elsewhere(seal))
-        if sealed is not None:
-            check_store(sealed.store_id, self._store.store_id(), f"seal {sealed.path.name}")
-        total = sum(self._store.counts().values())
-        archived, flaws = tombstones_of(self._store)
-        report = verify(
-            self._store.check(),
-            None if progress is None else lambda done: progress(done, max(done, total)),
-            chain(self._store.inspect(self._clock()), leftovers(self.spool_folder), flaws),
-        ).model_copy(update={"archived": archived})
-        if sealed is None:
-            return report
-        check, problems = compare(sealed.log, self._leaves(), sealed.path.name)
-        return report.model_copy(update={"seal": check, "problems": (*problems, *report.problems)})
+        from ..auditing.verifying import verified
+
+        return verified(
+            self._store,
+            self._clock(),
+            None if seal is None else self._elsewhere(seal),
+            self.spool_folder,
+            progress,
+        )
 
     def seal(self, path: str | Path, after: str | Path | None = None) -> Seal:
         """Write a fingerprint of the log so far into a new file, to be kept elsewhere.
@@ -273,18 +270,10 @@ class RunReader:
         ...     sealed.end.events, tracker.verify(seal=sealed.path).ok
         (1, True)
         """
-        store_id, begin = self._store.store_id(), Mark()
-        target = self._elsewhere(path)
-        if after is not None:
-            earlier = read_seal(self._elsewhere(after))
-            check_store(earlier.store_id, store_id, f"seal {earlier.path.name}")
-            begin, newest = earlier.end, self._store.last_position()
-            if begin.position > newest:
-                raise InvalidInput(
-                    f"seal {earlier.path.name}: expected one that is older than the store, which ends at position {newest},"
-                    f" found one that covers {begin.position}; `lastword verify --seal` says what is missing"
-                )
-        return write_seal(target, store_id, begin, self._leaves(begin.position), self._clock())
+        from ..auditing.verifying import sealed
+
+        earlier = None if after is None else self._elsewhere(after)
+        return sealed(self._store, self._clock(), self._elsewhere(path), earlier)
 
     def export(
         self,
@@ -317,9 +306,6 @@ class RunReader:
                 self._store, run_ids, namespace=namespace, redact=redact, progress=progress
             )
         return export_lines(self._store, run_ids, redact=redact, progress=progress)
-
-    def _leaves(self, after: int = 0) -> Iterator[Leaf]:
-        return leaves_of(self._store, after)
 
     def _elsewhere(self, path: str | Path) -> Path:
         """The path, unless the store itself lies there: opening that as a file would drop SQLite's locks."""

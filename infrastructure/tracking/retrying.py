@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic, perf_counter, sleep
 from typing import TypeVar
 
 from ...domain.errors import StoreUnavailable, VersionConflict
+from ...domain.records import record
 from ...projections.ports import Append, Appended, RunStore
 from ..logs import get_logger
 from ..telemetry.metrics import (
@@ -24,7 +24,7 @@ T = TypeVar("T")
 log = get_logger("lastword.retrying")
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class RetryPolicy:
     """How stubborn to be. Times in seconds.
 
