@@ -13,7 +13,8 @@ from ...domain.values import RunId, run_key
 from ...projections.ports import NewEvent, Removed, StoredRow
 from ...projections.run_view import RunView, fold_view
 from ..mapper import EventMapper, StoredRunEvent, recorded_event
-from ..storing.rows import SELECT_BARE_VIEW, id_of
+from ..storing.columns import SELECT_BARE_VIEW
+from ..storing.rows import id_of
 from .appending import WRITTEN, event_values, take
 from .connections import Connections, Link
 from .counters import fold_up_to

@@ -10,7 +10,7 @@ from ...domain.values import Owner, run_key, to_micros
 from ...projections.ports import Rewrite
 from ...projections.run_view import RunView, fold_view
 from ..mapper import EventMapper, encode_event, recorded_event
-from ..storing.rows import ROW_COLUMNS, SELECT_BARE_VIEW
+from ..storing.columns import ROW_COLUMNS, SELECT_BARE_VIEW
 from .appending import owner_row, take
 from .archiving import delete_row, put_event
 from .connections import Connections, Link

@@ -21,8 +21,8 @@ from ...domain.values import Owner, to_micros
 from ...projections.importing import ImportReport, Placed
 from ...projections.run_view import RunView
 from ..mapper import EVENT_COLUMNS
+from ..storing.columns import ROW_COLUMNS
 from ..storing.importing import Staged
-from ..storing.rows import ROW_COLUMNS
 from .appending import take
 from .connections import Connections, Link
 from .counters import horizon

@@ -17,8 +17,8 @@ from ...domain.events import STORE_KEY
 from ...domain.values import Owner
 from ...projections.run_view import PROJECTION_VERSION, Fields
 from ..logs import get_logger
+from ..storing.columns import ROW_COLUMNS
 from ..storing.folding import Folder, folded
-from ..storing.rows import ROW_COLUMNS
 from .appending import owner_row
 from .connections import Connections, Link
 from .counters import horizon

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...domain.values import RunId, run_key
 from ...projections.ports import ScannedRun, SoundRuns, StoredRow
-from ..storing.rows import SELECT_BARE_VIEW
+from ..storing.columns import SELECT_BARE_VIEW
 from ..storing.scanning import SideBySide, side_by_side
 from .connections import Connections, Link
 from .counters import horizon

@@ -22,7 +22,7 @@ from ..logs import get_logger
 from ..mapper import recorded_event
 from ..storing import queries
 from ..storing.asking import AskedStore
-from ..storing.rows import SELECT_VIEW
+from ..storing.columns import SELECT_VIEW
 from . import counters
 from .address import parse
 from .appending import Lease, Step, execute, execute_all, refusal, step_of

@@ -17,7 +17,7 @@ from .archiving import append_event, delete_row
 from .datastore import ThreadDatastore
 from .links import Link
 from .recorder import SELECT_EVENTS
-from .rows import SELECT_BARE_VIEW, insert_row, row_of, view_of
+from .rows import SELECT_BARE_VIEW, insert_rows, row_of, view_of
 from .steps import owner_row
 
 _REPLACE = """
@@ -78,7 +78,7 @@ def _write_row(raw: sqlite3.Cursor, key: str) -> RunView:
         return owner_row(raw, owner, {})
 
     delete_row(raw, number, view_of(row))
-    raw.execute(insert_row(), row_of(view.__dict__, number, owner_id))
+    insert_rows(raw, [row_of(view.__dict__, number, owner_id)])
     created_at = to_micros(view.created_at)
     raw.executemany(
         "INSERT INTO run_tags (key, value, created_at, number) VALUES (?, ?, ?, ?)",

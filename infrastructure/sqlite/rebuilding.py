@@ -25,7 +25,7 @@ from ..storing.folding import Folder, folded
 from .datastore import ThreadDatastore
 from .links import Link
 from .recorder import SELECT_EVENTS
-from .rows import ROW_COLUMNS, insert_row, row_of
+from .rows import ROW_COLUMNS, insert_rows, row_of
 from .schema import COUNTING, PROJECTION_TABLES, projection
 from .steps import owner_row
 
@@ -151,7 +151,7 @@ class Rebuild:
                 tags += [
                     (key, value, created_at, number) for key, value in from_json(row[_TAGS]).items()
                 ]
-        raw.executemany(insert_row(self._suffix), rows)
+        insert_rows(raw, rows, self._suffix)
         raw.executemany(f"INSERT INTO run_tags{self._suffix} VALUES (?, ?, ?, ?)", tags)
         self._rows += len(rows)
         self._sign(raw)

@@ -3,22 +3,16 @@
 # ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from ...projections.run_view import RunView
-from ..storing.rows import (
-    ROW_COLUMNS,
-    SELECT_BARE_VIEW,
-    SELECT_VIEW,
-    VIEW_COLUMNS,
-    OwnerId,
-    RowFormat,
-    id_of,
-    key_of,
-    owner_from,
-    owner_text,
-)
+from ..storing.columns import ROW_COLUMNS, SELECT_BARE_VIEW, SELECT_VIEW, VIEW_COLUMNS
+from ..storing.rows import OwnerId, RowFormat, id_of, key_of, owner_from, owner_text
 
 __all__ = [
     "ROW_COLUMNS",
@@ -27,7 +21,7 @@ __all__ = [
     "VIEW_COLUMNS",
     "changes",
     "id_of",
-    "insert_row",
+    "insert_rows",
     "new_row",
     "owner_from",
     "owner_text",
@@ -35,6 +29,7 @@ __all__ = [
     "view_of",
 ]
 
+_NONE = type(None)
 _INT64 = 1 << 63
 
 
@@ -59,15 +54,28 @@ row_of = _FORMAT.row_of
 view_of = _FORMAT.view_of
 
 
-def insert_row(suffix: str = "") -> str:
-    """The statement that takes what `row_of` gives."""
-    return f"INSERT INTO runs{suffix} ({', '.join(ROW_COLUMNS)}) VALUES ({', '.join('?' * len(ROW_COLUMNS))})"
+def insert_rows(cursor: sqlite3.Cursor, rows: Iterable[Sequence[Any]], suffix: str = "") -> None:
+    """Add rows as `row_of` gives them, in their order, to the table whose name ends with the suffix.
+
+    Columns that are NULL are left out: the driver looks for an adapter for each None, which takes longer than all else that it does.
+    """
+    for kinds, alike in groupby(rows, key=lambda row: tuple(map(type, row))):
+        statement, filled = _filled(kinds, suffix)
+        cursor.executemany(statement, map(filled, alike))
+
+
+@lru_cache(maxsize=256)
+def _filled(kinds: tuple[type, ...], suffix: str) -> tuple[str, itemgetter[Any]]:
+    """The statement for rows whose values are of these types, and what picks its values from them."""
+    places = [place for place, kind in enumerate(kinds) if kind is not _NONE]
+    return _insert(tuple(ROW_COLUMNS[place] for place in places), suffix), itemgetter(*places)
 
 
 def new_row(view: RunView, number: int, owner_id: OwnerId) -> tuple[str, list[Any]]:
     """The statement that adds the row of a new run, and its values; columns that are NULL are left out."""
     columns, values = _FORMAT.filled(view, owner_id)
-    return _insert(columns), [number, *key_of(view.run_id), *values]
+    statement = _insert(("number", "run_key", "int_id", *columns))
+    return statement, [number, *key_of(view.run_id), *values]
 
 
 def changes(old: RunView, new: RunView, owner_id: OwnerId) -> tuple[str, list[Any]]:
@@ -77,9 +85,10 @@ def changes(old: RunView, new: RunView, owner_id: OwnerId) -> tuple[str, list[An
 
 
 @lru_cache(maxsize=256)
-def _insert(columns: tuple[str, ...]) -> str:
-    names = ("number", "run_key", "int_id", *columns)
-    return f"INSERT INTO runs ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+def _insert(columns: tuple[str, ...], suffix: str = "") -> str:
+    return (
+        f"INSERT INTO runs{suffix} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    )
 
 
 @lru_cache(maxsize=256)

@@ -20,7 +20,8 @@ from ...domain.values import Owner, to_micros
 from ...projections.importing import HistoryCheck, ImportReport, Placed, Refusal, other_content
 from ...projections.run_view import RunView
 from ..mapper import EVENT_COLUMNS, encode_event
-from .rows import ROW_COLUMNS, VIEW_COLUMNS, owner_text
+from .columns import ROW_COLUMNS, VIEW_COLUMNS
+from .rows import owner_text
 
 BATCH = 500
 """Events that are put aside at once."""

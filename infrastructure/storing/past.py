@@ -22,7 +22,7 @@ from ...domain.status import ACTIVE, RunStatus
 from ...projections.ports import Past
 from ...projections.run_view import RunView
 from ..mapper import EVENT_COLUMNS
-from .rows import SELECT_BARE_VIEW
+from .columns import SELECT_BARE_VIEW
 
 _ACTIVE = f"({', '.join(repr(status.value) for status in sorted(ACTIVE))})"
 

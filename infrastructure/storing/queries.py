@@ -19,7 +19,7 @@ from ...domain.records import record
 from ...domain.status import ACTIVE, RunStatus
 from ...domain.values import to_micros
 from ...projections.queries import Cursor, RunQuery, TallyQuery
-from .rows import ROW_COLUMNS, SELECT_VIEW
+from .columns import ROW_COLUMNS, SELECT_VIEW
 from .suspecting import Suspects
 
 Statement = tuple[str, list[Any]]

@@ -1,6 +1,5 @@
 """A run's view to a row of the table `runs` and back; what all stores share of it."""
 
-# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,74 +14,7 @@ from ...domain.errors import StoreCorrupt
 from ...domain.status import RunStatus
 from ...domain.values import Owner, RunId, from_micros, to_micros
 from ...projections.run_view import Fields, RunView, view_from
-
-VIEW_COLUMNS = (
-    "name",
-    "status",
-    "status_update_failed",
-    "created_at",
-    "started_at",
-    "finished_at",
-    "actor",
-    "error_type",
-    "error_message",
-    "exit_code",
-    "progress_current",
-    "progress_total",
-    "current_step",
-    "cancel_requested_at",
-    "last_seen_at",
-    "deadline_at",
-    "owner",
-    "parent_id",
-    "attempt",
-    "retry_of",
-    "exclusive",
-    "lease_seconds",
-    "tags",
-    "params",
-    "result",
-    "note",
-    "correlation_id",
-    "contradicted",
-    "version",
-    "position",
-)
-"""The columns that are named as the view's fields: all but `run_id`, which lies in `run_key` and `int_id`, and `flag`."""
-
-ROW_COLUMNS = ("number", "run_key", "int_id", *VIEW_COLUMNS)
-
-SELECT_VIEW = f"""
-SELECT {", ".join("o.owner" if column == "owner" else f"r.{column}" for column in ROW_COLUMNS)}, l.renewed_at
-FROM runs r LEFT JOIN owners o ON o.id = r.owner LEFT JOIN leases l ON l.owner = o.key AND r.status = 'running'
-"""
-"""Rows for `view_of`; a WHERE or ORDER BY goes behind it. `r` is the run."""
-
-SELECT_BARE_VIEW = f"""
-SELECT {", ".join("o.owner" if column == "owner" else f"r.{column}" for column in ROW_COLUMNS)}, NULL
-FROM runs r LEFT JOIN owners o ON o.id = r.owner
-"""
-"""The same without the lease."""
-
-_TIMES = (
-    "created_at",
-    "started_at",
-    "finished_at",
-    "cancel_requested_at",
-    "last_seen_at",
-    "deadline_at",
-)
-_NUMBERS = ("progress_current", "progress_total", "parent_id", "retry_of")
-_TEXTS = (
-    "name",
-    "actor",
-    "error_type",
-    "error_message",
-    "current_step",
-    "exclusive",
-    "note",
-    "correlation_id",
-)
+from .columns import NUMBERS, ROW_COLUMNS, TEXTS, TIMES, VIEW_COLUMNS, is_plain
 
 OwnerId = Callable[[Owner], int]
 """Gives the number of the owner's row."""
@@ -112,33 +44,9 @@ def id_of(run_key: str, int_id: int | None) -> RunId:
     return int(run_key) if int_id else run_key
 
 
-_NONE = type(None)
-_TEXT, _COUNT, _THERE = frozenset({str, _NONE}), frozenset({int, _NONE}), frozenset({int})
-_KINDS: dict[str, frozenset[type]] = {
-    **dict.fromkeys(ROW_COLUMNS, _TEXT),
-    **dict.fromkeys(_TIMES, _COUNT),
-    **dict.fromkeys(("progress_current", "progress_total"), _COUNT | {float, bytes}),
-    **dict.fromkeys(("parent_id", "retry_of"), _TEXT | {int, bytes}),
-    **dict.fromkeys(("int_id", "exit_code"), _COUNT),
-    **dict.fromkeys(("run_key", "name", "status"), frozenset({str})),
-    **dict.fromkeys(("number", "status_update_failed", "created_at", "attempt"), _THERE),
-    **dict.fromkeys(("contradicted", "version", "position"), _THERE),
-    "lease_seconds": frozenset({float}),
-}
-"""What the values of a row are when it is as it was written."""
 _picked = itemgetter(*VIEW_COLUMNS)
 _FLAGS = {0: False, 1: True}
 _STATUSES = {status.value: status for status in RunStatus}
-_OWNER = ROW_COLUMNS.index("owner")
-_TIMED = tuple(map(ROW_COLUMNS.index, _TIMES))
-
-
-@lru_cache(maxsize=4096)
-def _is_plain(kinds: tuple[type, ...]) -> bool:
-    """Whether a row of such values needs no validating. Asked once for each mixture, of which there are few."""
-    return kinds[-1] in _COUNT and all(
-        kind in _KINDS[column] for column, kind in zip(ROW_COLUMNS, kinds, strict=False)
-    )
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -183,16 +91,12 @@ class RowFormat:
             "tags": _filled,
             "params": _filled,
             "result": _json,
-            **dict.fromkeys(_NUMBERS, number),
-            **dict.fromkeys(_TIMES, to_micros),
+            **dict.fromkeys(NUMBERS, number),
+            **dict.fromkeys(TIMES, to_micros),
         }  # of values that are not None
         if text is not None:
-            self._encoders |= dict.fromkeys(_TEXTS, text)
-        self._encoded_places = tuple(
-            (ROW_COLUMNS.index(column), encode)
-            for column, encode in self._encoders.items()
-            if column not in _TIMES
-        )
+            self._encoders |= dict.fromkeys(TEXTS, text)
+        self._number, self._text = number, text
         self._from_number = from_number
         self._from_text = from_text
         self._chosen: dict[tuple[str, ...], Encoders] = {}
@@ -201,18 +105,56 @@ class RowFormat:
         self, fields: Mapping[str, Any], number: int, owner_id: Callable[[Owner], Any]
     ) -> list[Any]:
         """The fields of a view, times as `datetime` or microseconds, as the values of `ROW_COLUMNS`."""
-        row = [number, *key_of(fields["run_id"]), *_picked(fields)]
-        for place in _TIMED:
-            moment = row[place]
-            if moment is not None and type(moment) is not int:
-                row[place] = to_micros(moment)
-        for place, encode in self._encoded_places:
-            value = row[place]
-            if value is not None:
-                row[place] = encode(value)
-        if row[_OWNER] is not None:
-            row[_OWNER] = owner_id(row[_OWNER])
-        return row
+        (
+            name, status, failed, created, started, finished, actor, error_type, error_message, exit_code, current, total,
+            step, cancel, seen, deadline, owner, parent, attempt, retry_of, exclusive, lease_seconds, tags, params, result,
+            note, correlation_id, contradicted, version, position,
+        ) = _picked(fields)  # fmt: skip
+        numbered, text = self._number, self._text
+        if text is not None:
+            name = text(name)
+            actor, error_type, error_message, step, exclusive, note, correlation_id = (
+                value if value is None else text(value)
+                for value in (
+                    actor, error_type, error_message, step, exclusive, note, correlation_id,
+                )
+            )  # fmt: skip
+        run_id = fields["run_id"]
+        return [
+            number,
+            str(run_id),
+            1 if isinstance(run_id, int) else None,
+            name,
+            str(status),
+            int(failed),
+            created if type(created) is int else to_micros(created),
+            started if started is None or type(started) is int else to_micros(started),
+            finished if finished is None or type(finished) is int else to_micros(finished),
+            actor,
+            error_type,
+            error_message,
+            exit_code,
+            None if current is None else numbered(current),
+            None if total is None else numbered(total),
+            step,
+            cancel if cancel is None or type(cancel) is int else to_micros(cancel),
+            seen if seen is None or type(seen) is int else to_micros(seen),
+            deadline if deadline is None or type(deadline) is int else to_micros(deadline),
+            None if owner is None else owner_id(owner),
+            None if parent is None else numbered(parent),
+            attempt,
+            None if retry_of is None else numbered(retry_of),
+            exclusive,
+            lease_seconds,
+            _json(tags) if tags else None,
+            _json(params) if params else None,
+            None if result is None else _json(result),
+            note,
+            correlation_id,
+            int(contradicted),
+            version,
+            position,
+        ]
 
     def filled(self, view: RunView, owner_id: OwnerId) -> tuple[tuple[str, ...], list[Any]]:
         """The columns of the view that are not NULL, and their values."""
@@ -230,7 +172,7 @@ class RowFormat:
 
     def view_of(self, row: Sequence[Any]) -> RunView:
         """The view in a row of `SELECT_VIEW`. Raises `StoreCorrupt` when it is not one that was written here."""
-        if _is_plain(tuple(map(type, row))):
+        if is_plain(tuple(map(type, row))):
             try:
                 return view_from(self._fields(row))
             except (KeyError, TypeError, ValueError, OverflowError):
@@ -301,16 +243,16 @@ class RowFormat:
             if lease is not None and lease > (values["last_seen_at"] or 0):
                 values["last_seen_at"] = lease
             values["run_id"] = id_of(values["run_key"], values["int_id"])
-            for column in _TIMES:
+            for column in TIMES:
                 micros = values[column]
                 if micros is not None:
                     values[column] = from_micros(micros)
-            for column in _NUMBERS:
+            for column in NUMBERS:
                 number = values[column]
                 if number is not None:
                     values[column] = self._from_number(number)
             if self._from_text is not None:
-                for column in _TEXTS:
+                for column in TEXTS:
                     text = values[column]
                     if text is not None:
                         values[column] = self._from_text(text)
