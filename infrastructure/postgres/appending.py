@@ -1,18 +1,15 @@
-"""Events, row, tags and the exclusive key in one statement: one round trip, one transaction.
+"""One append on its way to the server: what is worked out before, and what the answers mean.
 
-The statement has one shape for each set of columns that change, so that the server prepares it once. It takes positions and time first
-(see `schema`), then touches the row, and writes the events only if the row was as expected.
+A step is one statement, and sent alone it is one round trip and one transaction. It takes positions and time first (see `schema`), then touches
+the row, and writes the events only if the row was as expected. Several steps are sent at once: the first statement takes the positions of
+all of them, and up to the message that ends the sending it is one transaction, so that it is one round trip, too.
 """
 
-# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, NamedTuple
-
-from psycopg import Cursor
 
 from ...domain.errors import (
     LastwordError,
@@ -24,29 +21,14 @@ from ...domain.events import RecordedEvent
 from ...domain.values import Owner, from_micros, to_micros
 from ...projections.ports import Append, Appended
 from ...projections.run_view import RunView, apply
-from ..mapper import EVENT_COLUMNS, EventMapper, StoredRunEvent, enveloped
+from ..mapper import EventMapper, StoredRunEvent, enveloped
 from ..storing.rows import id_of, owner_text
+from ..storing.sharing import Work
 from .connections import Connections, Link
-from .quick import one_row
+from .quick import Call, one_row, one_row_each
 from .rows import FORMAT, maybe_in, move, text_in
+from .shapes import Shape, change, creation
 
-WRITTEN = tuple(column for column in EVENT_COLUMNS if column not in {"position", "recorded_at"})
-"""The columns of an event that the caller knows."""
-
-_TYPES = {
-    "originator_id": "text",
-    "originator_version": "bigint",
-    "topic": "text",
-    "state": "bytea",
-    "event_id": "bytea",
-    "occurred_at": "bigint",
-    "actor": "text",
-    "correlation_id": "text",
-    "int_id": "smallint",
-    "moved": "smallint",
-}
-_EVENT = (*WRITTEN, "moved")
-_ONE_EVENT = ", ".join(f"?::{_TYPES[column]}" for column in _EVENT)
 _MAPPER = EventMapper()
 _NOWHERE = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -59,28 +41,41 @@ class Lease(NamedTuple):
     """Microseconds since 1970."""
 
 
-class Step(NamedTuple):
+class Step(Work):
     """One append as it will be written: everything but what the store decides, its positions and its time."""
 
-    append: Append
-    events: list[RecordedEvent]
-    view: RunView
-    statement: str
-    values: list[Any]
+    __slots__ = ("append", "events", "shape", "values", "view")
+
+    def __init__(
+        self,
+        append: Append,
+        events: list[RecordedEvent],
+        view: RunView,
+        shape: Shape,
+        values: list[Any],
+    ) -> None:
+        super().__init__()
+        self.append = append
+        self.events = events
+        self.view = view
+        self.shape = shape
+        self.values = values
+
+    def given(self, *taken: Any) -> list[Any]:
+        """The values of the statement, with those that say where positions and time come from."""
+        values = self.values.copy()
+        values[self.shape.place : self.shape.place] = taken
+        return values
 
 
-def step_of(
-    append: Append, connections: Connections, lease: Lease | None = None, *, taken: bool = False
-) -> Step:
-    """The statement for one append; it takes its positions itself, unless they are `taken` already.
-
-    A `lease` has to be as the guard saw it, else the statement writes nothing.
-    """
+def step_of(append: Append, connections: Connections, lease: Lease | None = None) -> Step:
+    """One append, ready to be written. A `lease` has to be as the guard saw it, else nothing is written."""
     before = append.view
     if before is not None and before.flag is not None:
         before = before.model_copy(update={"flag": None})  # never stored
     run_id = append.run_id if before is None else before.run_id
-    view, events, values = before, [], []
+    count = len(append.events)
+    view, events, written = before, [], []
     for number, new in enumerate(append.events, 1):
         stored = _MAPPER.stored(
             new, run_id, append.expected_version + number, append.correlation_id
@@ -98,10 +93,12 @@ def step_of(
         )
         view = apply(view, recorded)
         events.append(recorded)
-        values.append([number - 1, *event_values(stored), None])
+        if count > 1:
+            written.append(number - 1)
+        written += event_values(stored)
+        written.append(None)
     assert view is not None  # noqa: S101  # there is an event, and `apply` gives a view
-    values[-1][-1] = move(None if before is None else before.status, view.status)
-    flat = [value for row in values for value in row]
+    written[-1] = move(None if before is None else before.status, view.status)
     key = str(run_id)
 
     def owner_id(owner: Owner) -> int:
@@ -109,19 +106,18 @@ def step_of(
 
     if before is None:
         columns, row = FORMAT.filled(view, owner_id)
-        tags = [text_in(text) for item in view.tags.items() for text in item]
-        position = columns.index("position")
-        del row[position]
-        statement = _creation(columns, len(events), len(view.tags), taken=taken)
-        created = [to_micros(view.created_at)] if tags else []
-        parameters = [key, 1 if isinstance(run_id, int) else None, *row]
-        return Step(append, events, view, statement, [*parameters, *flat, *created, *tags])
+        del row[columns.index("position")]
+        tags: list[Any] = [text_in(text) for item in view.tags.items() for text in item]
+        if tags:
+            tags.insert(0, to_micros(view.created_at))
+        shape = creation(columns, count, len(view.tags))
+        values = [key, 1 if isinstance(run_id, int) else None, *row, *tags, *written]
+        return Step(append, events, view, shape, values)
     columns, row = FORMAT.changed(before, view, owner_id)
     del row[columns.index("position")]
-    statement = _change(columns, len(events), leased=lease is not None, taken=taken)
+    shape = change(columns, count, leased=lease is not None)
     held = [] if lease is None else [lease.owner, lease.renewed_at]
-    parameters = [*row, key, append.expected_version, *held]
-    return Step(append, events, view, statement, [*parameters, *flat])
+    return Step(append, events, view, shape, [*row, key, append.expected_version, *held, *written])
 
 
 def event_values(stored: StoredRunEvent) -> list[Any]:
@@ -141,42 +137,50 @@ def event_values(stored: StoredRunEvent) -> list[Any]:
 
 def execute(link: Link, connections: Connections, step: Step, at: int | None) -> Appended | None:
     """Write one step, `at` a time in microseconds, or the server's; None when it wrote nothing. Raises the driver's errors."""
-    values = (len(step.events), at, *step.values)
+    values = step.given(len(step.events), at)
     schema, prepare = connections.address.schema, connections.prepares
-    found = one_row(link, step.statement, values, schema, prepare=prepare)
-    return _appended(step, None if found is None else tuple(map(int, found)))
+    return _appended(step, one_row(link, step.shape.alone, values, schema, prepare=prepare))
 
 
 def execute_all(
-    link: Link, connections: Connections, steps: Sequence[Step], at: int | None
+    link: Link,
+    connections: Connections,
+    steps: Sequence[Step],
+    at: int | None,
+    *,
+    hasty: bool = False,
 ) -> list[Appended | None]:
-    """Write steps in one transaction, sent at once; None for each that wrote nothing."""
-    with link.transaction():
-        count = sum(len(step.events) for step in steps)
-        position, recorded_at = take(link, connections, count, at)
-        cursors: list[Cursor[tuple[Any, ...]]] = []
-        with link.pipeline():
-            for step in steps:
-                values = (position, recorded_at, *step.values)
-                cursors.append(link.execute(connections.sql(step.statement), values))
-                position += len(step.events)
-        found = [cursor.fetchone() for cursor in cursors]
+    """Write steps in one transaction, sent at once; None for each that wrote nothing. `hasty`: rather give up than wait for a lock.
+
+    Raises the driver's errors; then nothing was written, unless the connection was lost.
+    """
+    left = sum(len(step.events) for step in steps)
+    calls: list[Call] = [(_TAKE_HASTILY if hasty else _TAKE, (left, at))]
+    for step in steps:
+        calls.append((step.shape.grouped, step.given(left)))
+        left -= len(step.events)
+    schema, prepare = connections.address.schema, connections.prepares
+    _, *found = one_row_each(link, calls, schema, prepare=prepare)
     return [_appended(step, row) for step, row in zip(steps, found, strict=True)]
+
+
+_HASTE_MILLISECONDS = 200
+"""How long steps that are hasty wait for a lock."""
+_TAKE = "SELECT base, recorded FROM take(?::int, ?::bigint)"
+_TAKE_HASTILY = f"{_TAKE}, set_config('lock_timeout', '{_HASTE_MILLISECONDS}', true)"
 
 
 def take(link: Link, connections: Connections, count: int, at: int | None) -> tuple[int, int]:
     """The first of so many positions in a row, and the time, for what a transaction is going to write; before it writes anything."""
-    row = link.execute(
-        connections.sql("SELECT base, recorded FROM take(?::int, ?::bigint)"), (count, at)
-    ).fetchone()
+    row = link.execute(connections.sql(_TAKE), (count, at)).fetchone()
     assert row is not None  # noqa: S101  # a function gives a row
     return row[0], row[1]
 
 
-def _appended(step: Step, found: tuple[Any, ...] | None) -> Appended | None:
+def _appended(step: Step, found: tuple[bytes, ...] | None) -> Appended | None:
     if found is None:
         return None
-    base, recorded_at = found
+    base, recorded_at = map(int, found)
     when = from_micros(recorded_at)
     for number, event in enumerate(step.events):  # nobody else has seen them yet
         vars(event).update(position=base + number, recorded_at=when)
@@ -203,54 +207,6 @@ WITH made AS (
 )
 SELECT id FROM made UNION ALL SELECT id FROM owners WHERE md5(owner) = md5(?) LIMIT 1
 """
-_SOURCES = {
-    False: "WITH taken AS MATERIALIZED (SELECT base, recorded FROM take(?::int, ?::bigint))",
-    True: "WITH taken AS MATERIALIZED (SELECT ?::bigint AS base, ?::bigint AS recorded)",
-}
-"""Where positions and time come from: from the statement itself, or, when they are taken already, from its first two values."""
-_EVENTS = f"""
-INSERT INTO events (position, {", ".join(_EVENT)}, recorded_at)
-SELECT taken.base + e.step, {", ".join(f"e.{column}" for column in _EVENT)}, taken.recorded
-FROM taken, kept, (VALUES {{values}}) AS e (step, {", ".join(_EVENT)})
-"""
-_TAGS = """,
-tagged AS (
-    INSERT INTO run_tags (key, value, created_at, number)
-    SELECT t.key, t.value, ?::bigint, taken.base FROM taken, kept, (VALUES {values}) AS t (key, value)
-)"""
-
-
-def _events(count: int) -> str:
-    return _EVENTS.format(values=", ".join([f"(?::int, {_ONE_EVENT})"] * count))
-
-
-@lru_cache(maxsize=256)
-def _creation(columns: tuple[str, ...], events: int, tags: int, *, taken: bool) -> str:
-    names = ", ".join(("number", "run_key", "int_id", *columns))
-    values = ", ".join(
-        f"taken.base + {events - 1}" if column == "position" else "?" for column in columns
-    )
-    tagging = _TAGS.format(values=", ".join(["(?::text, ?::text)"] * tags)) if tags else ""
-    return f"""{_SOURCES[taken]},
-    kept AS (INSERT INTO runs ({names}) SELECT taken.base, ?, ?::smallint, {values} FROM taken
-        ON CONFLICT DO NOTHING RETURNING number),
-    event AS ({_events(events)}){tagging}
-    SELECT taken.base, taken.recorded FROM taken, kept"""
-
-
-@lru_cache(maxsize=256)
-def _change(columns: tuple[str, ...], events: int, *, leased: bool, taken: bool) -> str:
-    changes = ", ".join(
-        f"position = taken.base + {events - 1}" if column == "position" else f"{column} = ?"
-        for column in columns
-    )
-    unmoved = ""
-    if leased:
-        unmoved = " AND (SELECT l.renewed_at FROM leases l WHERE l.owner = ?::text) IS NOT DISTINCT FROM ?::bigint"
-    return f"""{_SOURCES[taken]},
-    kept AS (UPDATE runs AS r SET {changes} FROM taken WHERE r.run_key = ? AND r.version = ?{unmoved} RETURNING r.number),
-    event AS ({_events(events)})
-    SELECT taken.base, taken.recorded FROM taken, kept"""
 
 
 def refusal(link: Link, connections: Connections, append: Append) -> LastwordError | None:

@@ -15,11 +15,12 @@ from ...projections.run_view import RunView, fold_view
 from ..mapper import EventMapper, StoredRunEvent, recorded_event
 from ..storing.columns import SELECT_BARE_VIEW
 from ..storing.rows import id_of
-from .appending import WRITTEN, event_values, take
+from .appending import event_values, take
 from .connections import Connections, Link
 from .counters import fold_up_to
 from .reading import SELECT_EVENTS, event_of, run_events
 from .rows import view_of
+from .shapes import WRITTEN
 
 _STORE_BATCH = 20
 _ACTIVE = f"({', '.join(repr(status.value) for status in sorted(ACTIVE))})"

@@ -24,12 +24,14 @@ from psycopg.rows import tuple_row
 from ...domain.errors import StoreUnavailable
 from ..storing.bell import Bell
 from ..storing.faults import closed
+from ..storing.sharing import Turn
 from .address import Address
 from .clock import ServerClock
 from .faults import PREPARED, code_of, spoils_connection
 from .statements import placed
 
 if TYPE_CHECKING:
+    from .appending import Step
     from .waiting import Listener
 
 _LIVE: weakref.WeakSet[Connections] = weakref.WeakSet()
@@ -103,6 +105,8 @@ class Connections:
         for _ in range(self.address.pool_size):
             self._free.put(None)
         self._idle: list[Link] = []
+        self.turn: Turn[Step] = Turn()
+        """Of the thread that appends for others, too."""
 
     # -- taking and giving back
 

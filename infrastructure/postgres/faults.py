@@ -46,6 +46,7 @@ _DAMAGED = {
     "XX002": "a damaged index",
 }
 _UNHOLDABLE = ("22", "54")
+_OF_ONE = ("22", "23", "40", "42", "54", "55", "XX")
 _AT_THE_DOOR = {
     "password authentication failed": "28",
     "no pg_hba.conf entry": "28",
@@ -87,6 +88,12 @@ def spoils_connection(error: BaseException) -> bool:
         "57",
         "XX",
     }
+
+
+def is_of_one(error: psycopg.Error) -> bool:
+    """True when the server rolled several steps back because of one of them: its values, its row, or a lock that somebody else has."""
+    code = code_of(error)
+    return code[:2] in _OF_ONE and code not in PREPARED
 
 
 def translate(error: BaseException, url: str) -> LastwordError:

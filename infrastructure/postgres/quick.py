@@ -6,13 +6,17 @@ and the answer is at most one row, of texts.
 
 from __future__ import annotations
 
+import contextlib
+from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from psycopg import DataError, generators
+from psycopg import DataError, Error, OperationalError, generators
+from psycopg.abc import PQGen
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
 
 from .connections import Link
 from .statements import placed
@@ -20,23 +24,71 @@ from .statements import placed
 _PREPARE_AFTER = 3
 """A statement is prepared once a connection has executed it so often."""
 
+Row = tuple[bytes, ...]
+Call = tuple[str, Sequence[Any]]
+"""A statement and its values, each of which is a str, int, bytes, float or None."""
+_Sending = tuple[bytes, bytes, list[bytes | None], list[bool]]
+"""The name of a prepared statement, or its text, and the values."""
+
 
 def one_row(
     link: Link, statement: str, values: Sequence[Any], schema: str, *, prepare: bool
-) -> tuple[bytes, ...] | None:
-    """The first row that the statement gives; None when it gives none. Raises the driver's errors.
+) -> Row | None:
+    """The first row that the statement gives; None when it gives none. Nothing in it may be NULL. Raises the driver's errors."""
+    _send(link.pgconn, *_sending(link, (statement, values), schema, prepare=prepare))
+    return _first_row(link.wait(generators.execute(link.pgconn))[-1])
 
-    Each value is a str, int, bytes, float or None; nothing in the row is NULL.
-    """
+
+def one_row_each(
+    link: Link, calls: Sequence[Call], schema: str, *, prepare: bool
+) -> list[Row | None]:
+    """The same for several statements, in one round trip and one transaction. Raises the first error; then none of them did anything."""
+    # All names first: what is prepared within the transaction would be gone with it.
+    sendings = [_sending(link, call, schema, prepare=prepare) for call in calls]
     server = link.pgconn
+    server.enter_pipeline_mode()
+    try:
+        for sending in sendings:
+            _send(server, *sending)
+        server.pipeline_sync()  # up to here it is one transaction; its commit answers this
+        results = link.wait(_up_to_commit(server))
+    finally:
+        with contextlib.suppress(Error):  # then it is not used again
+            server.exit_pipeline_mode()
+    return list(map(_first_row, results))
+
+
+def _up_to_commit(server: PGconn) -> PQGen[list[PGresult]]:
+    """The last result of each statement, and behind them the error of the commit, if there was one."""
+    found: list[PGresult] = []
+    results = yield from generators.execute(server)
+    while results and results[-1].status != ExecStatus.PIPELINE_SYNC:
+        found.append(results[-1])
+        results = yield from generators.fetch_many(server)
+    if not results:
+        deque(map(_first_row, found), maxlen=0)  # raises what the server said last, if it did
+        raise OperationalError("the connection was lost before the commit was confirmed")
+    return found
+
+
+def _sending(link: Link, call: Call, schema: str, *, prepare: bool) -> _Sending:
+    statement, values = call
     given = [value if value is None or type(value) is bytes else _text(value) for value in values]
     binary = [type(value) is bytes for value in values]
     name = _name(link, statement, schema) if prepare else b""
+    return name, b"" if name else numbered(statement, schema), given, binary
+
+
+def _send(
+    server: PGconn, name: bytes, text: bytes, given: list[bytes | None], binary: list[bool]
+) -> None:
     if name:
         server.send_query_prepared(name, given, binary)
     else:
-        server.send_query_params(numbered(statement, schema), given, param_formats=binary)
-    result = link.wait(generators.execute(server))[-1]
+        server.send_query_params(text, given, param_formats=binary)
+
+
+def _first_row(result: PGresult) -> Row | None:
     if result.status != ExecStatus.TUPLES_OK:
         raise error_from_result(result)
     if not result.ntuples:

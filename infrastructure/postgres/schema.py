@@ -58,20 +58,21 @@ STEPS: tuple[tuple[str, ...], ...] = (
         DECLARE
             lock CONSTANT INT := '{schema}.positions'::regclass::oid::bigint % 2147483648;
             held BOOLEAN := false;
+            taken BOOLEAN;
         BEGIN
             IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
                 RAISE EXCEPTION 'positions have to be taken before anything is written';
             END IF;
             -- In here, and only in here, a transaction gets its id, its positions and its time, so that all three have one order.
-            PERFORM pg_advisory_lock({lock}, lock);
-            held := true;
-            PERFORM pg_current_xact_id();
+            -- Assignments of bare expressions, as PERFORM and SELECT would take a plan each.
+            held := pg_advisory_lock({lock}, lock) IS NOT NULL;
+            taken := pg_current_xact_id() IS NOT NULL;
             base := nextval('{schema}.positions');
             IF count > 1 THEN
-                PERFORM setval('{schema}.positions', base + count - 1);
+                taken := setval('{schema}.positions', base + count - 1) IS NOT NULL;
             END IF;
-            recorded := setval('{schema}.moments', greatest(
-                (SELECT last_value FROM {schema}.moments),
+            recorded := setval('{schema}.moments', greatest(1,
+                pg_sequence_last_value('{schema}.moments'),
                 coalesce(at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
             ));
             held := NOT pg_advisory_unlock({lock}, lock);

@@ -7,9 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-import psycopg
-
-from ...domain.errors import InvalidInput, LastwordError, StoreUnavailable
+from ...domain.errors import LastwordError
 from ...domain.events import RecordedEvent
 from ...domain.status import RunStatus
 from ...domain.values import Owner, RunId, run_key, to_micros, utc
@@ -25,9 +23,9 @@ from ..storing.asking import AskedStore
 from ..storing.columns import SELECT_VIEW
 from . import counters
 from .address import parse
-from .appending import Lease, Step, execute, execute_all, refusal, step_of
-from .connections import Connections, Link
+from .connections import Connections
 from .faults import translated
+from .grouping import GroupCommit
 from .keeping import KeptStore
 from .reading import SELECT_EVENTS, event_of, run_events
 from .rebuilding import rebuild_if_outdated
@@ -38,9 +36,6 @@ from .waiting import wait_for_event
 log = get_logger("lastword.store")
 
 T = TypeVar("T")
-
-_TRIES = 100
-"""After so many changes between a look and the write, something else is wrong."""
 
 
 class PostgresStore(KeptStore, AskedStore):
@@ -56,6 +51,7 @@ class PostgresStore(KeptStore, AskedStore):
     def __init__(self, url: str, *, clock: Clock | None = None, busy_timeout: float = 5.0) -> None:
         address = parse(url)
         super().__init__(address.url, Connections(address, patience=busy_timeout), clock)
+        self._commits = GroupCommit(self._connections, self._ringer, self._now)
         self._settled = 0
         try:
             self._open()
@@ -85,102 +81,12 @@ class PostgresStore(KeptStore, AskedStore):
     @translated
     def append(self, append: Append, *, fresh: bool = False) -> Appended | None:
         """See `RunStore.append`."""
-        checked(append)
-        if fresh:
-            with self._connections.separate() as link:
-                return self._append(append, link)
-        return self._append(append)
+        return self._commits.append(append, fresh=fresh)
 
     @translated
     def append_all(self, appends: Sequence[Append]) -> list[Appended | LastwordError | None]:
         """See `RunStore.append_all`."""
-        answers: list[Appended | LastwordError | None] = [None] * len(appends)
-        steps: dict[int, Step] = {}
-        for place, append in enumerate(appends):
-            try:
-                checked(append)
-                asked, lease = self._asked(append)
-                if asked:
-                    steps[place] = step_of(append, self._connections, lease, taken=True)
-            except InvalidInput as error:
-                answers[place] = error
-        if not steps:
-            return answers
-        try:
-            with self._connections.held(self._connections.patience) as link:
-                written = execute_all(link, self._connections, [*steps.values()], self._now())
-        except psycopg.errors.UniqueViolation:  # one of them meets events without a row
-            written = [None] * len(steps)
-        for place, appended in zip(steps, written, strict=True):
-            answers[place] = appended or self._alone(appends[place])
-        self._ringer.ring()
-        self._fold_counters_after([answer for answer in answers if isinstance(answer, Appended)])
-        return answers
-
-    def _alone(self, append: Append) -> Appended | LastwordError | None:
-        """The answer for one that wrote nothing beside others: why, or, if nothing stands in its way any more, what became of it."""
-        try:
-            return self._append(append)
-        except StoreUnavailable:
-            raise
-        except LastwordError as error:
-            return error
-
-    def _append(self, append: Append, link: Link | None = None) -> Appended | None:
-        for _ in range(_TRIES):
-            asked, lease = self._asked(append)
-            if not asked:
-                return None
-            step = step_of(append, self._connections, lease)
-            if link is not None:
-                appended = self._write(link, append, step)
-            else:
-                with self._connections.held(self._connections.patience) as usual:
-                    appended = self._write(usual, append, step)
-            if appended is not None:
-                self._ringer.ring()
-                self._fold_counters_after([appended])
-                return appended
-        raise StoreUnavailable(
-            f"run {append.run_id}: expected to append, but lost {_TRIES} races against other writers; try again"
-        )
-
-    def _asked(self, append: Append) -> tuple[bool, Lease | None]:
-        """Whether the guard lets it pass, and the lease that it saw, which has to be the same when the events are written."""
-        if append.guard is None:
-            return True, None
-        found = self._connections.fetch(f"{SELECT_VIEW} WHERE r.run_key = ?", (str(append.run_id),))
-        if not found:
-            return True, None
-        view = view_of(found[0])
-        lease = None
-        if view.status is RunStatus.RUNNING and view.owner is not None:
-            lease = Lease(text_in(view.owner.key), found[0][-1])
-        return append.guard(view), lease
-
-    def _write(self, link: Link, append: Append, step: Step) -> Appended | None:
-        """One try; None when it is worth another one. Raises what stands in the way."""
-        try:
-            appended = execute(link, self._connections, step, self._now())
-        except psycopg.errors.UniqueViolation:  # events without a row
-            appended = None
-        if appended is None:
-            refused = refusal(link, self._connections, append)
-            if refused is not None:
-                raise refused
-        return appended
-
-    def _fold_counters_after(self, appended: Sequence[Appended]) -> None:
-        """Now and then; one who adds a few thousand events up costs less than many who count them."""
-        positions = [event.position for item in appended for event in item.events]
-        if any(position % counters.FOLDED == 0 for position in positions):
-            self._fold_counters()
-
-    def _fold_counters(self) -> None:
-        try:
-            counters.fold(self._connections)
-        except (psycopg.Error, StoreUnavailable) as error:
-            log.debug("lastword.store.counters_not_folded", error=str(error))
+        return self._commits.append_all(appends)
 
     # -- reading events
 
@@ -278,18 +184,6 @@ class PostgresStore(KeptStore, AskedStore):
             self._ringer.flush()
         self._connections.close()
         self._ringer.stop()
-
-
-def checked(append: Append) -> None:
-    """Refuse what no store may take. Raises `InvalidInput`."""
-    run_id = append.run_id if append.view is None else append.view.run_id
-    run_key(run_id)  # an id that cannot be is refused before anything is written
-    version = 0 if append.view is None else append.view.version
-    if not append.events or version != append.expected_version:
-        raise InvalidInput(
-            f"run {run_id}: expected events and the view of version {append.expected_version},"
-            f" found {len(append.events)} events and a view of version {version}; read the run again"
-        )
 
 
 def readable(query: RunQuery) -> RunQuery:

@@ -19,6 +19,7 @@ import psycopg
 from ...domain.errors import LastwordError
 from ..logs import get_logger
 from .connections import Connections
+from .quick import one_row
 
 log = get_logger("lastword.store")
 
@@ -165,14 +166,14 @@ class Ringer:
             notify(self._connections, self._channel)
 
 
-_NOTIFY = b"SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, '')"
+_NOTIFY = "SELECT set_config('synchronous_commit', 'off', true) FROM pg_notify(?::text, '')"
 
 
 def notify(connections: Connections, channel: str) -> None:
     """One notification."""
     with connections.held() as link:
         # Nothing is to be kept of it, so its commit need not wait for the disk.
-        link.execute(_NOTIFY, (channel,))
+        one_row(link, _NOTIFY, (channel,), connections.address.schema, prepare=connections.prepares)
 
 
 def channel_of(connections: Connections) -> str:

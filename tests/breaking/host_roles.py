@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Log:
 
 
 def writer(url: str, options: Options) -> None:
-    """Live one life after the other until told to stop; every fifth one under a manager, whose signals are counted.
+    """Live one life after the other until told to stop, in several threads; every fifth one under a manager, whose signals are counted.
 
     What counts as acknowledged goes into a log: the call has returned, and the event is in the store or fsynced in the spool.
     """
@@ -48,21 +49,35 @@ def writer(url: str, options: Options) -> None:
     log, ended = Log(options["log"]), threading.Event()
     threading.Thread(target=lambda: (told(), ended.set()), daemon=True).start()
     tell("ready")
+    with ThreadPoolExecutor(options["threads"]) as pool:
+        lives = sum(
+            pool.map(
+                lambda thread: _live(tracker, manager, f"{options['name']}-{thread}", log, ended),
+                range(options["threads"]),
+            )
+        )
+    if not all(failure.kept for failure in failures):
+        raise SystemExit(f"expected the spool to keep what the store does not take: {failures}")
+    spooled = sum(len(failure.events) for failure in failures)
+    wait_until(lambda: _delivered(tracker), 60)
+    manager.shutdown()
+    tracker.close()
+    tell({"lives": lives, "spooled": spooled})
+
+
+def _live(
+    tracker: RunTracker, manager: RunManager, name: str, log: Log, ended: threading.Event
+) -> int:
+    """One life after the other, every fifth one under the manager; how many."""
     number = 0
     while number < 5 or not ended.is_set():
-        run_id = f"{options['name']}-{number}"
+        run_id = f"{name}-{number}"
         number += 1
         if number % 5 == 0:
             _managed(manager, run_id, log)
         else:
             _bare(tracker, run_id, log)
-        if not all(failure.kept for failure in failures):
-            raise SystemExit(f"expected the spool to keep what the store does not take: {failures}")
-    spooled = sum(len(failure.events) for failure in failures)
-    wait_until(lambda: _delivered(tracker), 60)
-    manager.shutdown()
-    tracker.close()
-    tell({"lives": number, "spooled": spooled})
+    return number
 
 
 def _bare(tracker: RunTracker, run_id: str, log: Log) -> None:

@@ -9,6 +9,7 @@ import socket
 import threading
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 _AT_ONCE = 1 << 16
 _WRITES = (b"COMMIT", b"INSERT", b"lastword_step_")
@@ -98,3 +99,13 @@ class Proxy:
         for end in list(self._open):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+
+def port_of(url: str) -> int:
+    """Where the server listens."""
+    return urlsplit(url).port or 5432
+
+
+def through(proxy: Proxy, url: str) -> str:
+    """The URL by way of a proxy."""
+    return url.replace(f":{port_of(url)}/", f":{proxy.port}/")

@@ -48,7 +48,7 @@ class WritersReport:
 
 @contextmanager
 def writing(
-    url: str, folder: Path, number: int = 4, **settings: Any
+    url: str, folder: Path, number: int = 4, *, threads: int = 1, **settings: Any
 ) -> Iterator[Callable[..., WritersReport]]:
     """Writers are at work inside the block; call what it gives to end them and to learn what they left.
 
@@ -66,6 +66,7 @@ def writing(
                     url,
                     script=HOST_ROLES,
                     name=f"w{n}",
+                    threads=threads,
                     log=str(log),
                     settings=settings,
                 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from breaking.following import follow
 from breaking.writers import writing
 
-HASTY = {"retry_budget": 1.0, "heartbeat": 0.5}
+HASTY: dict[str, Any] = {"retry_budget": 1.0, "heartbeat": 0.5}
 
 
 @pytest.mark.xdist_group("timing")

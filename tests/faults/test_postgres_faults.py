@@ -15,6 +15,7 @@ from breaking.following import follow
 from breaking.hosts import partition
 from breaking.proxy import Proxy
 from breaking.writers import WritersReport, writing
+from lastword.infrastructure.opening import open_store
 from postgres_server import DURABLE, Server
 
 pytestmark = [pytest.mark.soak, pytest.mark.xdist_group("postgres-faults")]
@@ -36,9 +37,12 @@ def url(server: Server, request: pytest.FixtureRequest) -> str:
     return f"{server.url}?schema={request.node.originalname}"
 
 
-def struck(url: str, folder: Path, fault: Callable[[], int], writers: int = 2) -> WritersReport:
+def struck(
+    url: str, folder: Path, fault: Callable[[], int], writers: int = 2, threads: int = 1
+) -> WritersReport:
     """What is there after a fault in the middle of writing."""
-    with writing(url, folder, writers, **HASTY) as finish:
+    open_store(url).close()  # writers that are hasty would not wait for tables on a busy machine
+    with writing(url, folder, writers, threads=threads, **HASTY) as finish:
         assert fault() > 0
         report = finish()
     assert [] == report.wrong
@@ -50,6 +54,11 @@ def struck(url: str, folder: Path, fault: Callable[[], int], writers: int = 2) -
 def test_crashes(server: Server, url: str, tmp_path: Path) -> None:
     """`pg_ctl stop -m immediate`, and start."""
     struck(url, tmp_path, lambda: server_faults.stops(server, 2, SEED))
+
+
+def test_crashes_while_threads_share_commits(server: Server, url: str, tmp_path: Path) -> None:
+    """What was told to each thread of a group holds."""
+    struck(url, tmp_path, lambda: server_faults.stops(server, 2, SEED), 2, threads=6)
 
 
 def test_terminated_connections(server: Server, url: str, tmp_path: Path) -> None:
@@ -67,6 +76,14 @@ def test_answers_that_are_lost(server: Server, url: str, tmp_path: Path) -> None
     with Proxy(server.port, seed=SEED) as proxy:
         through = url.replace(f":{server.port}/", f":{proxy.port}/")
         struck(through, tmp_path, lambda: server_faults.lose_answers(proxy, 1.5, 0.1))
+        assert proxy.lost > 5
+
+
+def test_answers_that_a_whole_group_loses(server: Server, url: str, tmp_path: Path) -> None:
+    """Each of them finds out by the ids of its own events what became of them."""
+    with Proxy(server.port, seed=SEED) as proxy:
+        through = url.replace(f":{server.port}/", f":{proxy.port}/")
+        struck(through, tmp_path, lambda: server_faults.lose_answers(proxy, 1.5, 0.1), 1, threads=6)
         assert proxy.lost > 5
 
 

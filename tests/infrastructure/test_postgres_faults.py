@@ -6,12 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
-from breaking.proxy import Proxy
+from breaking.proxy import Proxy, port_of, through
 from contracts.kit import Writer
 from faults.kit import wait_until
 from lastword import RunTracker
@@ -44,16 +43,6 @@ def kill_backends(server_url: str, application: str = "lastword") -> int:
 def named(url: str, name: str) -> str:
     """The URL with a name for its sessions, so that a test ends only its own."""
     return with_option(url, "application_name", name)
-
-
-def port_of(url: str) -> int:
-    """Where the server listens."""
-    return urlsplit(url).port or 5432
-
-
-def through(proxy: Proxy, url: str) -> str:
-    """The URL by way of a proxy."""
-    return url.replace(f":{port_of(url)}/", f":{proxy.port}/")
 
 
 # -- what errors mean

@@ -1,0 +1,187 @@
+"""What several threads want done at one moment, done by one of them.
+
+There is no thread for it. Who finds nobody at work works at once, and takes along whatever others have queued meanwhile; who
+finds somebody at work queues, and waits until it was taken along or the turn is free. Who is alone pays for a look at an empty queue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from copy import copy
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from ...domain.errors import LastwordError, StoreUnavailable
+from .faults import driver_error
+
+MOST = 64
+"""Pieces of work in one go; more wait for the next, so that nobody waits for a crowd."""
+
+_GLANCE_SECONDS = 0.1
+"""So often a thread that waits looks whether the one that it waits for is still there."""
+
+
+class Work:
+    """What one thread wants done."""
+
+    __slots__ = ("done", "outcome", "wake")
+
+    def __init__(self) -> None:
+        self.outcome: Any = None
+        """What came of it; an error, if it is one."""
+        self.done = False
+        """True once the outcome is final."""
+        self.wake: Callable[[], object] | None = None
+        """Wakes the thread that waits for another one to do this."""
+
+
+W = TypeVar("W", bound=Work)
+
+
+class Turn(Generic[W]):
+    """The lock of the thread that works, and the work that waits for whoever has it. Made anew in a child after a fork."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[W] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for somebody to take them along."""
+        return len(self._waiting)
+
+    def enqueue(self, work: W) -> None:
+        """Let it be taken by the next one who has the turn."""
+        self._waiting.append(work)
+
+    def withdraw(self, work: W) -> bool:
+        """Take it back; False when somebody has taken it already."""
+        try:
+            self._waiting.remove(work)
+        except ValueError:
+            return False
+        return True
+
+    def take(self, most: int = MOST) -> list[W]:
+        """What waits, in its order; for the one who has the turn."""
+        waiting = self._waiting
+        return [waiting.popleft() for _ in range(min(len(waiting), most))]
+
+    def acquire(self) -> bool:
+        """Take the turn, if it is free."""
+        return self._lock.acquire(blocking=False)
+
+    def release(self) -> None:
+        """Let go, and wake the first of those who wait, so that somebody takes the next turn."""
+        self._lock.release()
+        if self._waiting:
+            with contextlib.suppress(IndexError):  # taken just now
+                wake(self._waiting[0])
+
+
+class Sharing(ABC, Generic[W]):
+    """Has work done, by the thread that comes with it or by another one that is at it."""
+
+    def __init__(self, url: str, patience: float) -> None:
+        self._url = url
+        self._patience = patience
+        """Seconds for which work may wait to be taken along."""
+
+    @property
+    @abstractmethod
+    def turn(self) -> Turn[W]:
+        """That of this process."""
+
+    @abstractmethod
+    def _do(self, works: list[W]) -> None:
+        """Do all of it, and put into each what came of it. Raises what concerns all of them."""
+
+    @abstractmethod
+    def _meaning(self, error: Exception) -> LastwordError:
+        """What is raised instead of an error of the driver."""
+
+    @abstractmethod
+    def _overdue(self, work: W) -> None:
+        """Nobody has taken it along for too long, and nobody will. Raises that, or puts into it what is to be done instead."""
+
+    def _share(self, work: W) -> None:
+        """Return when it is done. Raises what interrupts this thread."""
+        turn = self.turn
+        turn.enqueue(work)
+        try:
+            if turn.acquire():
+                self._lead(turn, work)
+            else:
+                self._follow(turn, work)
+        except BaseException:
+            turn.withdraw(work)
+            raise
+
+    def _lead(self, turn: Turn[W], own: W) -> None:
+        """Do everything that waits; the turn is ours."""
+        try:
+            while not own.done:
+                works = turn.take()
+                if not works:
+                    own.outcome, own.done = self._deserted(), True
+                    return
+                self._do_for_all(works, own)
+        finally:
+            turn.release()
+
+    def _do_for_all(self, works: list[W], own: W) -> None:
+        try:
+            self._do(works)
+        except Exception as error:  # noqa: BLE001  # each thread raises its own
+            for work in works:
+                work.outcome = error if work is own else self._for_another(error)
+        except BaseException as error:
+            for work in works:
+                work.outcome = StoreUnavailable(
+                    f"{self._url}: expected another thread of this process to write, found it interrupted"
+                    f" ({type(error).__name__}); try again"
+                )
+            raise
+        finally:
+            for work in works:
+                work.done = True
+                wake(work)
+
+    def _follow(self, turn: Turn[W], work: W) -> None:
+        """Wait until somebody has done the work, or the turn is ours."""
+        gate = threading.Lock()
+        gate.acquire()
+        work.wake = gate.release
+        ends = monotonic() + self._patience
+        while not work.done:
+            left = ends - monotonic()
+            if left <= 0 and turn.withdraw(work):
+                self._overdue(work)
+                return
+            # Taken along and not done yet: whoever took it is at it, and says so in the time that it may take.
+            gate.acquire(timeout=_GLANCE_SECONDS if left <= 0 else min(left, _GLANCE_SECONDS))
+            if not work.done and turn.acquire():
+                self._lead(turn, work)
+
+    def _for_another(self, error: Exception) -> LastwordError:
+        """The same for another thread: an exception belongs to the one that raises it."""
+        meaning = self._meaning(error)
+        again = copy(meaning)
+        again.__cause__ = meaning.__cause__ or (None if meaning is error else driver_error(error))
+        return again
+
+    def _deserted(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{self._url}: expected another thread of this process to write, found that it has ended; try again"
+        )
+
+
+def wake(work: Work) -> None:
+    """Wake the thread that waits for it, if one does."""
+    if work.wake is not None:
+        with contextlib.suppress(RuntimeError):  # it was woken before, and has not looked yet
+            work.wake()

@@ -1,0 +1,211 @@
+"""Threads that have their work done by one of them: nobody is stranded, whoever is interrupted."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from contracts.kit import LONG
+from faults.kit import wait_until
+from lastword.domain.errors import LastwordError, StoreUnavailable
+from lastword.infrastructure.storing.sharing import Sharing, Turn, Work
+
+
+class Sum(Work):
+    """What one thread wants added."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+class Adding(Sharing[Sum]):
+    """Adds numbers, several at once; `before` is called with them first."""
+
+    def __init__(self, patience: float = LONG) -> None:
+        super().__init__("memory:", patience)
+        self._turn: Turn[Sum] = Turn()
+        self.groups: list[list[int]] = []
+        self.before: Callable[[list[int]], object] = len
+
+    @property
+    def turn(self) -> Turn[Sum]:
+        return self._turn
+
+    def add(self, number: int) -> int | str:
+        work = Sum(number)
+        self._share(work)
+        if isinstance(work.outcome, Exception):
+            raise work.outcome
+        return work.outcome
+
+    def _do(self, works: list[Sum]) -> None:
+        numbers = [work.number for work in works]
+        self.before(numbers)
+        self.groups.append(numbers)
+        for work in works:
+            work.outcome = work.number + 1
+
+    def _meaning(self, error: Exception) -> LastwordError:
+        return StoreUnavailable(str(error))
+
+    def _overdue(self, work: Sum) -> None:
+        work.outcome = "alone"
+
+
+def held(adding: Adding, number: int) -> list[threading.Thread]:
+    """So many threads that queue behind this one, which has the turn; the numbers count from 0."""
+    assert adding.turn.acquire()
+    threads: list[threading.Thread] = []
+    for one in range(number):
+        threads.append(threading.Thread(target=adding.add, args=(one,), daemon=True))
+        threads[-1].start()
+        wait_until(lambda expected=one + 1: adding.turn.waiting == expected)
+    return threads
+
+
+def interrupt(thread: threading.Thread) -> None:
+    """What a signal does to the main thread, for any thread."""
+    assert thread.ident is not None
+    number = ctypes.c_ulong(thread.ident)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(KeyboardInterrupt))
+
+
+def test_who_is_alone_does_it_at_once():
+    """One after the other, each for itself."""
+    adding = Adding()
+    assert [2, 3] == [adding.add(1), adding.add(2)]
+    assert [[1], [2]] == adding.groups
+
+
+def test_who_waits_is_taken_along_in_order():
+    """By the first of those who wait, when the turn is free."""
+    adding = Adding()
+    threads = held(adding, 4)
+    adding.turn.release()
+    for thread in threads:
+        thread.join(LONG)
+    assert [[0, 1, 2, 3]] == adding.groups
+
+
+def test_a_crowd_is_served_in_parts():
+    """So that nobody waits for all of it."""
+    adding = Adding()
+    threads = held(adding, 70)
+    adding.turn.release()
+    for thread in threads:
+        thread.join(LONG)
+    assert [64, 6] == [len(group) for group in adding.groups]
+
+
+def test_each_raises_an_error_of_its_own():
+    """With the same meaning and the same cause."""
+    adding = Adding()
+    fault = ValueError("no")
+
+    def fail(_: list[int]) -> None:
+        raise fault
+
+    adding.before = fail
+    assert adding.turn.acquire()
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(adding.add, number) for number in range(3)]
+        wait_until(lambda: adding.turn.waiting == 3)
+        adding.turn.release()
+        errors = [future.exception(LONG) for future in futures]
+    assert 3 == len({id(error) for error in errors})
+    others = [error for error in errors if error is not fault]
+    assert {StoreUnavailable} == {type(error) for error in others}
+    assert all(error is not None and error.__cause__ is fault for error in others)
+
+
+def test_who_waits_too_long_is_let_go():
+    """And its work is not done by anybody any more."""
+    adding = Adding(patience=0.05)
+    assert adding.turn.acquire()
+    assert "alone" == adding.add(1)
+    assert 0 == adding.turn.waiting
+    adding.turn.release()
+    assert [] == adding.groups
+
+
+def test_an_interrupt_of_the_one_who_works_is_told_to_the_others():
+    """They may try again at once, and the turn is free."""
+    adding = Adding()
+    working, go_on = threading.Event(), threading.Event()
+
+    def stop(_: list[int]) -> None:
+        working.set()
+        while not go_on.wait(0.01):
+            pass
+
+    adding.before = stop
+    interrupted: list[BaseException] = []
+
+    def lead() -> None:
+        try:
+            adding.add(0)
+        except BaseException as error:  # noqa: BLE001  # that is the point
+            interrupted.append(error)
+
+    leader = threading.Thread(target=lead)
+    assert adding.turn.acquire()
+    leader.start()
+    wait_until(lambda: adding.turn.waiting == 1)
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(adding.add, number) for number in (1, 2)]
+        wait_until(lambda: adding.turn.waiting == 3)
+        adding.turn.release()  # wakes the first one
+        assert working.wait(LONG)
+        interrupt(leader)
+        leader.join(LONG)
+        errors = [future.exception(LONG) for future in futures]
+    assert [KeyboardInterrupt] == [type(error) for error in interrupted]
+    assert [StoreUnavailable] * 2 == [type(error) for error in errors]
+    assert all("interrupted (KeyboardInterrupt); try again" in str(error) for error in errors)
+    adding.before = len
+    assert 4 == adding.add(3)
+
+
+def test_who_waits_for_a_thread_that_has_ended_is_told():
+    """Taken along by one that never came back."""
+    adding = Adding()
+    with ThreadPoolExecutor(1) as pool:
+        assert adding.turn.acquire()
+        future = pool.submit(adding.add, 1)
+        wait_until(lambda: adding.turn.waiting == 1)
+        assert 1 == len(adding.turn.take())
+        adding.turn.release()
+        with pytest.raises(StoreUnavailable, match="has ended; try again") as caught:
+            future.result(LONG)
+    assert caught.value.transient
+    assert 3 == adding.add(2)
+
+
+def test_an_interrupted_wait_withdraws_the_work():
+    """Nothing is done for a thread that did not wait for it."""
+    adding = Adding()
+    ended = threading.Event()
+
+    def wait() -> None:
+        try:
+            adding.add(1)
+        except KeyboardInterrupt:
+            ended.set()
+
+    assert adding.turn.acquire()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    wait_until(lambda: adding.turn.waiting == 1)
+    interrupt(thread)
+    assert ended.wait(LONG)
+    assert 0 == adding.turn.waiting
+    adding.turn.release()
+    thread.join(LONG)
+    assert [] == adding.groups
