@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -169,7 +170,9 @@ def _timed(command: list[str]) -> float | None:
 
 
 def _output(command: list[str], stream: str = "stdout") -> str:
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    # Whoever forbids Python to keep bytecode would measure how long our sources take to compile: packages are installed with it.
+    env = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
     return getattr(done, stream)
 
 

@@ -92,7 +92,7 @@ _SHARED = {
 
 
 def _first_init(self: Any, *args: Any, **given: Any) -> None:
-    cls = type(self)
+    cls: Any = type(self)
     cls.__init__ = _init_of(cls)
     cls.__init__(self, *args, **given)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,9 @@ import structlog
 from hypothesis import settings
 
 from postgres_server import schema_of, shared_server
+
+# The tests start hundreds of programs; without bytecode each would compile all of our modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # No deadline: a shared machine is slow now and then. `--hypothesis-profile=thorough` looks longer.
 settings.register_profile("quick", deadline=None, max_examples=50)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -27,31 +28,63 @@ from ...domain.errors import (
     VersionConflict,
 )
 from ..words import one_line
-from . import asking, auditing, exchanging, keeping, lineage, retaining, running, serving, watching
 from .output import ReaderGone, note
 from .session import LogFormat, Session, debugging
 
 BUG, INTERRUPTED, READER_GONE = 70, 130, 141
 _GLOBAL_OPTIONS = ("--url", "--log-format", "--verbose")
+_TAKE_A_VALUE = ("--url", "--log-format")
 
-app = typer.Typer(
-    name="lastword",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 fine, 1 bad news (check, verify), 2 wrong usage or unknown run, 3 store unavailable.",
-)
-running.add_to(app)
-asking.add_to(app)
-watching.add_to(app)
-serving.add_to(app)
-keeping.add_to(app)
-auditing.add_to(app)
-retaining.add_to(app)
-exchanging.add_to(app)
-lineage.add_to(app)
+COMMANDS = {
+    "running": ("run", "progress", "cancel", "demo"),
+    "asking": ("list", "show", "history", "counts", "flagged", "check"),
+    "watching": ("watch", "completions"),
+    "serving": ("serve",),
+    "keeping": ("sweep", "deliver", "rebuild"),
+    "auditing": ("as-of", "verify", "seal"),
+    "retaining": ("archive", "erase"),
+    "exchanging": ("export", "import", "migrate"),
+    "lineage": ("openlineage",),
+}
+"""Which module brings which commands, in the order of the help."""
+
+
+def application(modules: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with the commands of these modules.
+
+    >>> len(application().registered_commands) == sum(map(len, COMMANDS.values()))
+    True
+    """
+    app = typer.Typer(
+        name="lastword",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="Exit codes: 0 fine, 1 bad news (check, verify), 2 wrong usage or unknown run, 3 store unavailable.",
+    )
+    app.callback()(lastword)
+    for module in modules:
+        import_module(f".{module}", __package__).add_to(app)
+    return app
+
+
+def modules_for(arguments: Sequence[str]) -> Iterable[str]:
+    """The one module that these arguments need; all where that is not clear, as for the help.
+
+    >>> [*modules_for(["--url", "show", "list"])], len([*modules_for(["--help"])]) == len(COMMANDS)
+    (['asking'], True)
+    """
+    rest = iter(arguments)
+    for argument in rest:
+        option, equals, _ = argument.partition("=")
+        if option in _TAKE_A_VALUE:
+            if not equals:
+                next(rest, None)
+        elif option not in _GLOBAL_OPTIONS:
+            return [name for name, found in COMMANDS.items() if argument in found] or COMMANDS
+    return COMMANDS
 
 
 def _version(wanted: bool) -> None:
@@ -62,7 +95,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def lastword(
     ctx: typer.Context,
     url: Annotated[
@@ -93,6 +125,7 @@ def run(arguments: Sequence[str]) -> int:
     """Do what the arguments say, and return the exit code. Errors are one line on stderr, with the remedy."""
     _open_streams()
     try:
+        app = application(modules_for(arguments))
         code = app(list(arguments), prog_name="lastword", standalone_mode=False)
         sys.stdout.flush()
     except (ReaderGone, BrokenPipeError):

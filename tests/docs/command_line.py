@@ -46,9 +46,9 @@ no answer, such as errors, goes to standard error.
 
 def page() -> str:
     """The page as it must be."""
-    from lastword.infrastructure.cli.app import app
+    from lastword.infrastructure.cli.app import application
 
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(application())
     parts = [_HEAD, "## lastword\n", _table(group)]
     for name, command in group.commands.items():
         if not command.hidden:
