@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import NamedTuple, assert_never
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple, assert_never
 
 from pydantic import JsonValue
 
@@ -44,6 +46,7 @@ from .events import (
     RunLost,
     RunProgressed,
     RunStarted,
+    event_from,
 )
 from .status import RunStatus
 from .values import Owner, RunId
@@ -95,27 +98,37 @@ def fold(run_id: RunId, events: Iterable[RunEvent]) -> RunState:
 
 def evolve(state: RunState, event: RunEvent) -> RunState:
     """The state after one more event. Never refuses: what is recorded has happened."""
-    status = event.LEADS_TO or state.status
-    version = state.version + 1
+    run_id, version, status, name, params, correlation_id, owner, cancel_requested, lost, claims = (
+        state
+    )
+    status = event.LEADS_TO or status
     match event:
         case RunCreated():
-            return state._replace(
-                version=version,
-                status=status,
-                name=event.name,
-                params=event.params,
-                correlation_id=event.correlation_id,
-            )
+            name, params, correlation_id = event.name, event.params, event.correlation_id
         case RunStarted():
-            return state._replace(version=version, status=status, owner=event.owner)
+            owner = event.owner
+        case RunCompleted() | RunFailed() | RunCancelled():
+            lost = False
+        case RunLost():
+            lost = True
         case CancellationRequested():
-            return state._replace(version=version, cancel_requested=True)
+            cancel_requested = True
         case OutcomeContradicted():
-            return state._replace(version=version, claims=state.claims | {event.claimed})
-        case RunCompleted() | RunFailed() | RunCancelled() | RunLost():
-            return state._replace(version=version, status=status, lost=isinstance(event, RunLost))
+            claims |= {event.claimed}
         case _:
-            return state._replace(version=version, status=status)
+            pass
+    return RunState(  # `_replace` takes twice as long
+        run_id,
+        version + 1,
+        status,
+        name,
+        params,
+        correlation_id,
+        owner,
+        cancel_requested,
+        lost,
+        claims,
+    )
 
 
 def decide(command: Command, state: RunState) -> tuple[RunEvent, ...]:
@@ -138,7 +151,11 @@ def decide(command: Command, state: RunState) -> tuple[RunEvent, ...]:
         case RequestCancellation():
             return _request_cancellation(command, state)
         case CompleteRun():
-            return _finish(RunCompleted(result=command.result, note=command.note), state)
+            if command.note is None:
+                completed = event_from(RunCompleted, {"result": command.result, "note": None})
+            else:
+                completed = RunCompleted(result=command.result, note=command.note)
+            return _finish(completed, state)
         case FailRun():
             failed = RunFailed(
                 error=command.error,
@@ -198,23 +215,43 @@ def reconcile(event: RunEvent, state: RunState) -> tuple[RunEvent, ...]:
 
 def _create(command: CreateRun, state: RunState) -> tuple[RunEvent, ...]:
     if not state.exists:
-        return (
-            RunCreated(
-                name=command.name,
-                params=command.params,
-                tags=command.tags,
-                actor=command.actor,
-                correlation_id=command.correlation_id,
-                parent_id=command.parent_id,
-                attempt=command.attempt,
-                retry_of=command.retry_of,
-                exclusive=command.exclusive,
-                deadline_at=command.deadline_at,
-                lease_seconds=command.lease_seconds,
-            ),
-        )
+        fields: dict[str, Any] = {
+            "name": command.name,
+            "params": command.params,
+            "tags": command.tags,
+            "actor": command.actor,
+            "correlation_id": command.correlation_id,
+            "parent_id": command.parent_id,
+            "attempt": command.attempt,
+            "retry_of": command.retry_of,
+            "exclusive": command.exclusive,
+            "deadline_at": command.deadline_at,
+            "lease_seconds": command.lease_seconds,
+        }
+        plain = _is_plain(tuple(map(type, fields.values()))) and not command.tags
+        return (event_from(RunCreated, fields) if plain else RunCreated(**fields),)
     _check_same(command.name, command.params, state)
     return ()
+
+
+_TEXT = frozenset({str, type(None)})
+_PLAIN = {
+    "name": frozenset({str}),
+    "params": frozenset({dict}),
+    "tags": frozenset({dict}),
+    "parent_id": _TEXT | {int},
+    "attempt": frozenset({int}),
+    "retry_of": _TEXT | {int},
+    "deadline_at": frozenset({datetime, type(None)}),
+    "lease_seconds": frozenset({float}),
+}
+_KINDS = tuple(_PLAIN.get(field, _TEXT) for field in RunCreated.model_fields)
+
+
+@lru_cache(maxsize=1024)
+def _is_plain(kinds: tuple[type, ...]) -> bool:
+    """Whether values of these types, which the command has checked, are as validating would leave them. There are few mixtures."""
+    return all(kind in allowed for kind, allowed in zip(kinds, _KINDS, strict=True))
 
 
 def _check_same(name: str, params: dict[str, JsonValue], state: RunState) -> None:
@@ -231,7 +268,7 @@ def _canonical(params: dict[str, JsonValue]) -> str:
 
 def _start(command: StartRun, state: RunState) -> tuple[RunEvent, ...]:
     if state.status is RunStatus.PENDING:
-        return (RunStarted(owner=command.owner),)
+        return (_started_by(command.owner),)
     if state.status is RunStatus.RUNNING and state.owner == command.owner:
         return ()
     if state.status is RunStatus.RUNNING and state.owner is not None:
@@ -239,6 +276,19 @@ def _start(command: StartRun, state: RunState) -> tuple[RunEvent, ...]:
     else:
         remedy = "a run is started once: create a new run for another try"
     raise InvalidTransition(state.run_id, _described(state), RunStatus.RUNNING, remedy)
+
+
+_last_started: tuple[Owner | None, RunStarted | None] = (None, None)
+"""Most runs of a process are started by one and the same owner."""
+
+
+def _started_by(owner: Owner) -> RunStarted:
+    global _last_started  # noqa: PLW0603  # both parts are replaced at once
+    last, event = _last_started
+    if event is None or last is not owner:
+        event = RunStarted(owner=owner)
+        _last_started = (owner, event)
+    return event
 
 
 def _progress(command: RecordProgress, state: RunState) -> tuple[RunEvent, ...]:

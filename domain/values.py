@@ -119,7 +119,7 @@ def run_key(run_id: object) -> str:
     >>> run_key(1) == run_key("1")
     True
     """
-    if isinstance(run_id, bool) or not isinstance(run_id, int | str):
+    if type(run_id) is not str and (isinstance(run_id, bool) or not isinstance(run_id, int | str)):
         raise InvalidInput(
             f"run id: expected a str or an int, found {type(run_id).__name__} {shown(run_id)}"
         )
@@ -127,7 +127,7 @@ def run_key(run_id: object) -> str:
         raise InvalidInput(
             f"run id: expected at most {MAX_RUN_ID_LENGTH} digits, found a longer number"
         )
-    key = str(run_id)
+    key = run_id if type(run_id) is str else str(run_id)
     if not 1 <= len(key) <= MAX_RUN_ID_LENGTH or not key.isprintable() or key != key.strip():
         raise InvalidInput(
             f"run id: expected 1 to {MAX_RUN_ID_LENGTH} printable characters without space at the ends,"
@@ -213,9 +213,8 @@ def json_of(value: object, what: str, limit: int = MAX_PAYLOAD_BYTES) -> JsonVal
     if type(value) is dict and not value:
         return {}
     try:
-        _check_shape(cast("object", value))
-        encoded = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        size = len(encoded.encode())
+        plain = _plain(cast("object", value))
+        size = len(_JSON.encode(value).encode())
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{what}: expected plain JSON, found something else: {error}") from None
     if size > limit:
@@ -223,23 +222,33 @@ def json_of(value: object, what: str, limit: int = MAX_PAYLOAD_BYTES) -> JsonVal
             f"{what}: expected at most {limit:,} bytes of JSON, found {size:,};"
             " store it elsewhere and keep a reference here"
         )
-    return cast("JsonValue", json.loads(encoded))
+    return cast("JsonValue", plain)
 
 
-def _check_shape(value: object, depth: int = 0) -> None:
-    """What json.dumps lets pass: it turns the key 1 into "1", and nests deeper than a reader can follow."""
+_JSON = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+def _plain(value: object, depth: int = 0) -> object:
+    """A copy as JSON would give it back. Refuses what json.dumps lets pass: it turns the key 1 into "1", and nests deeper than a reader
+    can follow.
+    """
+    if type(value) in _SCALARS:
+        return value
     if not isinstance(value, dict | list | tuple):
-        return
+        return json.loads(
+            _JSON.encode(value)
+        )  # a kind of str, int or float; or what JSON cannot say
     if depth >= MAX_PAYLOAD_DEPTH:
         raise ValueError(f"more than {MAX_PAYLOAD_DEPTH} levels inside each other")
-    if isinstance(value, dict):
-        for key, item in cast("dict[object, object]", value).items():
-            if not isinstance(key, str):
-                raise TypeError(f"the key {shown(key)} is {type(key).__name__}, not str")
-            _check_shape(item, depth + 1)
-    else:
-        for item in cast("list[object]", value):
-            _check_shape(item, depth + 1)
+    if not isinstance(value, dict):
+        return [_plain(item, depth + 1) for item in cast("list[object]", value)]
+    found: dict[str, object] = {}
+    for key, item in cast("dict[object, object]", value).items():
+        if not isinstance(key, str):
+            raise TypeError(f"the key {shown(key)} is {type(key).__name__}, not str")
+        found[key if type(key) is str else str.__str__(key)] = _plain(item, depth + 1)
+    return found
 
 
 def _encodable(text: str, what: str) -> None:

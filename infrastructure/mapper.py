@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
 from ..domain.errors import InvalidInput, StoreCorrupt, UnsupportedSchema
-from ..domain.events import BY_TOPIC, Evidence, RecordedEvent, RunEvent
+from ..domain.events import BY_TOPIC, Evidence, RecordedEvent, RunEvent, RunStarted
 from ..domain.leaves import Leaves
 from ..domain.values import (
     EARLIEST_MICROS,
@@ -193,8 +193,26 @@ def encode_event(event: RunEvent) -> bytes:
     >>> encode_event(RunFailed(error=ErrorInfo(type="E", message="m")))
     b'{"error":{"type":"E","message":"m"}}'
     """
+    global _last_encoded  # noqa: PLW0603  # both parts are replaced at once
+    last, state = _last_encoded
+    if last is event:
+        return state
+    state = _encoded(event)
+    if type(event) is RunStarted:
+        _last_encoded = (event, state)
+    return state
+
+
+_last_encoded: tuple[RunEvent | None, bytes] = (None, b"")
+"""A process says the same of all runs that it starts, with one object."""
+
+
+def _encoded(event: RunEvent) -> bytes:
     try:
-        state = event.model_dump_json(exclude_none=True, exclude_defaults=True).encode()
+        # what `model_dump_json` calls, without the way over a str
+        state = event.__pydantic_serializer__.to_json(
+            event, exclude_none=True, exclude_defaults=True
+        )
     except (PydanticSerializationError, ValueError) as error:
         raise InvalidInput(
             f"event {event.TOPIC}: expected plain JSON in UTF-8, found something else: {error}"

@@ -48,13 +48,26 @@ class Append(NamedTuple):
     """Called inside the transaction with the run's current view, lease included; False: append nothing."""
 
 
-class Appended(NamedTuple):
-    """What the store took."""
+class Appended:
+    """What the store took. Its events may be given as a function that makes them: hardly anybody asks."""
 
-    events: tuple[RecordedEvent, ...]
-    """With positions and `recorded_at`."""
-    view: RunView
-    """The fold of the run's events, the new ones included."""
+    __slots__ = ("_events", "view")
+
+    def __init__(
+        self,
+        events: tuple[RecordedEvent, ...] | Callable[[], tuple[RecordedEvent, ...]],
+        view: RunView,
+    ) -> None:
+        self._events = events
+        self.view = view
+        """The fold of the run's events, the new ones included."""
+
+    @property
+    def events(self) -> tuple[RecordedEvent, ...]:
+        """With positions and `recorded_at`."""
+        if callable(self._events):
+            self._events = self._events()
+        return self._events
 
 
 class Flaw(NamedTuple):

@@ -34,6 +34,13 @@ _FORKING: list[ThreadDatastore] = []
 """Those that a fork is holding still."""
 
 
+class _OfThread(threading.local):
+    """What a thread has of its own."""
+
+    link: Link | None = None
+    end: _ThreadEnd | None = None
+
+
 class _ThreadEnd:
     """Lies in the thread's local storage and dies with the thread."""
 
@@ -76,7 +83,7 @@ class ThreadDatastore(SQLiteDatastore):
         """Held by the thread that writes."""
         self._gate = threading.Lock()
         """Held while a connection is opened, and over a fork."""
-        self._local = threading.local()
+        self._local = _OfThread()
 
     # -- connections
 
@@ -102,8 +109,8 @@ class ThreadDatastore(SQLiteDatastore):
                     transient=False,
                 )
             return self._memory
-        link: Link | None = getattr(self._local, "link", None)
-        if link is None or link.closed or link.pid != os.getpid():
+        link = self._local.link
+        if link is None or link.closed:  # a fork leaves none to the child
             return self._open()  # what was there is retired with its mark
         return link
 
@@ -135,7 +142,9 @@ class ThreadDatastore(SQLiteDatastore):
         `checked=False` is for writers, who look at the file after the commit.
         """
         while True:
-            link = self.link() if checked else self._own_link()
+            link = None if checked or self.closed else self._local.link
+            if link is None:
+                link = self.link() if checked else self._own_link()
             link.lock.acquire()
             if not link.closed:
                 return link

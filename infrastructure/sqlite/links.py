@@ -35,9 +35,14 @@ INHERITED: list[Link] = []
 class Link(SQLiteConnection):
     """One open connection, the process that opened it, and the file that it really leads to."""
 
+    closed = False  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]  # a property in the base class, which takes longer
+    """True once it is closed."""
+
     def __init__(self, raw: sqlite3.Connection, path: Path | None) -> None:
         super().__init__(raw, max_age=None)
         self.raw = raw
+        self.cursor_for_writing = raw.cursor()
+        """For all statements of a transaction that writes; making one for each takes longer."""
         self.lock = RLock()
         """Held while the connection is used, so that nobody closes it meanwhile."""
         self.busy = False
@@ -54,12 +59,14 @@ class Link(SQLiteConnection):
 
     def in_place(self) -> bool:
         """Whether its file is still the one under the path."""
-        if self.path is None:
+        path = self.path
+        if path is None:
             return True
         try:
-            return identity_of(self.path) == self.identity
+            status = os.stat(path)  # noqa: PTH116  # as in `identity_of`, which is a call more
         except FileNotFoundError:
             return False
+        return (status.st_dev, status.st_ino) == self.identity
 
     @property
     def in_transaction(self) -> bool:
@@ -85,6 +92,7 @@ class Link(SQLiteConnection):
         with self.lock, contextlib.suppress(sqlite3.Error):  # closing lets go; nothing is lost
             alone = closing.acquire(timeout=_CLOSING_SECONDS)
             try:
+                self.closed = True
                 self._close()  # not the base class's `close`: its lock and ours would be taken in either order
             finally:
                 if alone:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from ...projections.run_view import RunView
+from ...projections.run_view import Fields, RunView
 from ..storing.columns import ROW_COLUMNS, SELECT_BARE_VIEW, SELECT_VIEW, VIEW_COLUMNS
 from ..storing.rows import OwnerId, RowFormat, id_of, key_of, owner_from, owner_text
 
@@ -78,9 +79,13 @@ def new_row(view: RunView, number: int, owner_id: OwnerId) -> tuple[str, list[An
     return statement, [number, *key_of(view.run_id), *values]
 
 
-def changes(old: RunView, new: RunView, owner_id: OwnerId) -> tuple[str, list[Any]]:
-    """The statement that brings the row from one view to the next, and its values without the last two: run_key, version."""
-    columns, values = _FORMAT.changed(old, new, owner_id)
+def changes(
+    told: Fields, before: Fields, at: datetime, micros: int, owner_id: OwnerId
+) -> tuple[str, list[Any]]:
+    """The statement that brings the row to the fields that new events have told, and its values without the last four: version and position,
+    run_key, the version before. See `RowFormat.moved`.
+    """
+    columns, values = _FORMAT.moved(told, before, at, micros, owner_id)
     return _update(columns), values
 
 
@@ -93,5 +98,5 @@ def _insert(columns: tuple[str, ...], suffix: str = "") -> str:
 
 @lru_cache(maxsize=256)
 def _update(columns: tuple[str, ...]) -> str:
-    assignments = ", ".join(f"{column} = ?" for column in columns)
+    assignments = ", ".join(f"{column} = ?" for column in (*columns, "version", "position"))
     return f"UPDATE runs SET {assignments} WHERE run_key = ? AND version = ?"

@@ -25,7 +25,7 @@ from ...domain.errors import (
 from ...domain.events import RecordedEvent
 from ...domain.values import Owner, from_micros, run_key, to_micros
 from ...projections.ports import Append, Appended
-from ...projections.run_view import RunView, apply
+from ...projections.run_view import Fields, RunView, advance, begin, view_from
 from ..mapper import encode_event, enveloped
 from .links import Link
 from .rows import SELECT_VIEW, changes, id_of, new_row, owner_text, view_of
@@ -67,57 +67,56 @@ class Step:
     `known` are owners whose rows are committed in the file as it is now.
     """
 
-    __slots__ = ("_known", "_row", "_rows", "_unknown_owner", "append", "done", "events", "key", "outcome", "view", "wake")  # fmt: skip
+    __slots__ = ("_known", "_moments", "_row", "_rows", "_told", "_unknown_owner", "append", "done", "key", "outcome", "positions", "run_id", "view", "wake")  # fmt: skip
 
     def __init__(self, append: Append, known: OwnerIds) -> None:
-        view = append.view
-        run_id = append.run_id if view is None else view.run_id
-        key = run_key(run_id)  # an id that cannot be is refused before anything is written
-        version = 0 if view is None else view.version
-        if not append.events or version != append.expected_version:
+        run_id, expected, new, old, correlation_id, _ = append
+        if old is None:
+            key = run_key(run_id)  # an id that cannot be is refused before anything is written
+            version = 0
+        else:
+            before = old.__dict__
+            run_id = before["run_id"]
+            key = run_id if type(run_id) is str else run_key(run_id)
+            version = before["version"]
+        if not new or version != expected:
             raise InvalidInput(
-                f"run {run_id}: expected events and the view of version {append.expected_version},"
-                f" found {len(append.events)} events and a view of version {version}; read the run again"
+                f"run {run_id}: expected events and the view of version {expected},"
+                f" found {len(new)} events and a view of version {version}; read the run again"
             )
-        if view is not None and view.flag is not None:
-            view = view.model_copy(update={"flag": None})  # never stored
         int_id = 1 if isinstance(run_id, int) else None
-        correlation_id = append.correlation_id
         rows: list[tuple[Any, ...]] = []
-        events: list[RecordedEvent] = []
-        for event_id, event, occurred_at, actor in append.events:
+        told: Fields = {}
+        moment, micros = _LONG_AGO, 0
+        for event_id, event, occurred_at, actor in new:
             version += 1
+            moment = occurred_at if occurred_at.tzinfo is UTC else occurred_at.astimezone(UTC)
+            micros = to_micros(moment)
+            state = encode_event(event)
             rows.append(
                 (
                     key,
                     version,
                     event.TOPIC,
-                    encode_event(event),
+                    state,
                     bytes.fromhex(event_id),
-                    to_micros(occurred_at),
+                    micros,
                     actor,
                     correlation_id,
                     int_id,
                 )
             )
-            recorded = enveloped(
-                event,
-                run_id=run_id,
-                version=version,
-                position=_UNKNOWN,
-                event_id=event_id,
-                occurred_at=occurred_at.astimezone(UTC),
-                recorded_at=_LONG_AGO,
-                actor=actor,
-                correlation_id=correlation_id,
-            )
-            view = apply(view, recorded)
-            events.append(recorded)
+            if version == 1:
+                told = begin(event, run_id, version, _UNKNOWN, moment)
+            else:
+                advance(told, event, version, _UNKNOWN, moment)
         self.append = append
+        self.run_id = run_id
         self.key = key
-        self.events = events
-        self.view = cast("RunView", view)
-        """The fold with the new events; its position is that of the newest once they are written."""
+        self.positions: list[tuple[int, int]] = []
+        """Of the events that were written, and when they were taken."""
+        self.view = view_from(told if old is None else {**old.__dict__, "flag": None, **told})
+        """The fold with the new events, whose flag is never stored; its position is that of the newest once they are written."""
         self.outcome: Appended | Exception | Pending | None = PENDING
         """What became of it; None when the guard said no."""
         self.done = False
@@ -125,6 +124,8 @@ class Step:
         self.wake: Callable[[], object] | None = None
         """Wakes the thread that waits for another one to write this."""
         self._rows = rows
+        self._told = told
+        self._moments = moment, micros
         self._known = known
         self._unknown_owner = False
         self._row = self._fill(self._known_owner)
@@ -134,7 +135,8 @@ class Step:
         old = self.append.view
         if old is None:
             return new_row(self.view, _UNKNOWN, owner_id)
-        return changes(old, self.view, owner_id)
+        moment, micros = self._moments
+        return changes(self._told, old.__dict__, moment, micros, owner_id)
 
     def _known_owner(self, owner: Owner) -> int:
         number = self._known.get(owner_text(owner))
@@ -144,26 +146,21 @@ class Step:
         return number
 
     def write(
-        self, cursor: sqlite3.Cursor, link: Link, now: datetime, known: OwnerIds, met: OwnerIds
+        self, cursor: sqlite3.Cursor, link: Link, now: int, known: OwnerIds, met: OwnerIds
     ) -> None:
         """Write it, inside a transaction that has the write lock; `outcome` says what became of it.
 
-        `known` are owners that are committed, `met` those that this transaction has come across. Raises what the guard raises, the driver's
-        errors, and `PartlyWrittenError` when it was refused after it had written something.
+        `now` is in microseconds. `known` are owners that are committed, `met` those that this transaction has come across. Raises what the
+        guard raises, the driver's errors, and `PartlyWrittenError` when it was refused after it had written something.
         """
-        append = self.append
-        if append.guard is not None and not _allows(append.guard, cursor, self.key):
+        guard = self.append.guard
+        if guard is not None and not _allows(guard, cursor, self.key):
             self.outcome = None
             return
-        written = 0
-        vars(self.events[0])["position"] = _UNKNOWN
+        positions = self.positions = []
         try:
-            for values, recorded in zip(self._rows, self.events, strict=True):
-                position, recorded_at = _insert(cursor, values, now, link)
-                written += 1
-                envelope = vars(recorded)  # nobody else has seen it yet
-                envelope["position"], envelope["recorded_at"] = position, recorded_at
-            vars(self.view)["position"] = self.events[-1].position
+            for values in self._rows:
+                positions.append(_insert(cursor, values, now, link))  # noqa: PERF401  # it may fail on the way
             self._write_row(cursor, known, met)
         except (LastwordError, *_OF_ITS_VALUES) as error:
             refused = error
@@ -171,38 +168,63 @@ class Step:
                 refused = self._refused(cursor, error)
                 refused.__cause__ = error
         else:
-            self.outcome = Appended(tuple(self.events), self.view)
+            self.outcome = Appended(self.recorded, self.view)
             return
         self.outcome = refused
-        if written:
+        if positions:
             raise PartlyWrittenError from refused
+
+    def recorded(self) -> tuple[RecordedEvent, ...]:
+        """The events as they were written."""
+        append = self.append
+        version = append.expected_version
+        return tuple(
+            enveloped(
+                new.event,
+                run_id=self.run_id,
+                version=version + number,
+                position=position,
+                event_id=new.event_id,
+                occurred_at=new.occurred_at.astimezone(UTC),
+                recorded_at=from_micros(recorded_at),
+                actor=new.actor,
+                correlation_id=append.correlation_id,
+            )
+            for number, (new, (position, recorded_at)) in enumerate(
+                zip(append.events, self.positions, strict=True), start=1
+            )
+        )
 
     def _write_row(self, cursor: sqlite3.Cursor, known: OwnerIds, met: OwnerIds) -> None:
         if self._unknown_owner or self._known is not known:
             self._row = self._fill(lambda owner: owner_row(cursor, owner, met))
         statement, values = self._row
-        position = self.view.position
-        values[-1] = position  # the last one of the view's columns
-        if self.append.view is None:
-            number = values[0] = self.events[0].position
+        view, append = self.view, self.append
+        fields = view.__dict__  # nobody else has seen it yet
+        position = fields["position"] = self.positions[-1][0]
+        if append.view is None:
+            values[-1] = position  # the last one of the view's columns
+            number = values[0] = self.positions[0][0]
             cursor.execute(statement, values)
-            if self.view.tags:
-                created_at = to_micros(self.view.created_at)
+            tags = fields["tags"]
+            if tags:
+                created_at = to_micros(view.created_at)
                 cursor.executemany(
-                    _INSERT_TAG,
-                    [(key, value, created_at, number) for key, value in self.view.tags.items()],
+                    _INSERT_TAG, [(key, value, created_at, number) for key, value in tags.items()]
                 )
             return
-        cursor.execute(statement, (*values, self.key, self.append.expected_version))
+        expected = append.expected_version
+        version = fields["version"]
+        cursor.execute(statement, (*values, version, position, self.key, expected))
         if cursor.rowcount != 1:
             raise self._out_of_step(cursor)
 
     def _version_before(self, cursor: sqlite3.Cursor) -> int:
         """How many events the run had before this transaction."""
-        first = self.events[0].position
+        first = self.positions[0][0] if self.positions else 1 << 62
         (version,) = cursor.execute(
             "SELECT max(originator_version) FROM events WHERE originator_id = ? AND position < ?",
-            (self.key, 1 << 62 if first == _UNKNOWN else first),
+            (self.key, first),
         ).fetchone()
         return version or 0
 
@@ -256,18 +278,16 @@ class Step:
 
 
 def _insert(
-    cursor: sqlite3.Cursor, values: tuple[Any, ...], now: datetime, link: Link
-) -> tuple[int, datetime]:
+    cursor: sqlite3.Cursor, values: tuple[Any, ...], now: int, link: Link
+) -> tuple[int, int]:
     """The event's position, and when it was taken: now, unless an earlier event was taken later than that."""
-    micros = to_micros(now)
-    cursor.execute(_INSERT, (*values, micros))
+    cursor.execute(_INSERT, (*values, now))
     position = cursor.lastrowid or 0
-    if link.newest != position - 1 or link.newest_at > micros:
+    if link.newest != position - 1 or link.newest_at > now:
         # Others have written since this connection did, or the clock was set back.
         cursor.execute("SELECT recorded_at FROM events WHERE position = ?", (position,))
-        (micros,) = cursor.fetchone()
-        now = from_micros(micros)
-    link.newest, link.newest_at = position, micros
+        (now,) = cursor.fetchone()
+    link.newest, link.newest_at = position, now
     return position, now
 
 

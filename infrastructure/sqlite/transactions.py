@@ -66,23 +66,28 @@ class Transaction:
     def begin(self) -> Link:
         """Begin it; the connection. With `commit` it has the write lock from now on."""
         datastore = self._datastore
-        has_turn = self._has_turn or not self._commit
-        if not has_turn and not datastore.writing.acquire(timeout=datastore.busy_timeout):
+        commit = self._commit
+        if (
+            commit
+            and not self._has_turn
+            and not datastore.writing.acquire(timeout=datastore.busy_timeout)
+        ):
             raise waited_for_another_thread(datastore)
         link = self._link
         try:
             if link is None:
-                link = self._link = datastore.held_link(checked=not self._commit)
+                link = self._link = datastore.held_link(checked=not commit)
             else:
                 link.lock.acquire()
         except BaseException:
             self._pass_on()
             raise
         try:
-            link.check_idle()
+            if link.busy:
+                link.check_idle()
             if link.raw.in_transaction:  # one that an interrupt left behind
                 link.raw.rollback()
-            if self._commit:
+            if commit:
                 begin_writing(link, datastore.busy_timeout)
             else:
                 if not link.patient:
@@ -100,21 +105,26 @@ class Transaction:
         """Commit it, or roll it back: after an error, or when nothing was to be written."""
         link = self.link
         link.busy = False
+        commit = self._commit
         try:
-            if error is None and self._commit:
-                link.raw.execute("COMMIT")
+            if error is None and commit:
+                link.cursor_for_writing.execute("COMMIT")
             else:
                 link.newest = -1
                 link.raw.rollback()
         except sqlite3.Error as failed:
             link.newest = -1
             error = error or failed
-        if (
-            self._commit and not link.in_place()
-        ):  # it went to a file that nobody will read, or was decided on one
+        if commit and not link.in_place():
+            # It went to a file that nobody will read, or was decided on one.
             self._leave(link, error)
             self._datastore.discard(link)
             raise gone(self._datastore.url) from error
+        if error is None:
+            link.lock.release()
+            if commit and not self._has_turn:
+                self._datastore.writing.release()
+            return
         self._leave(link, error)
         if isinstance(error, sqlite3.Error):
             raise as_library_error(error) from error
@@ -146,7 +156,7 @@ def begin_writing(link: Link, timeout: float) -> None:
     began = 0.0
     while True:
         try:
-            link.raw.execute("BEGIN IMMEDIATE")
+            link.cursor_for_writing.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             now = monotonic()
             began = began or now

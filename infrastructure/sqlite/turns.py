@@ -27,6 +27,10 @@ class Turns:
         """Take the turn; False when it could not be had in time. `timeout` is in seconds; negative means without end."""
         return self._lock.acquire(blocking, timeout)
 
+    def take_alone(self) -> bool:
+        """Take the turn if it is free, unless somebody waits for it."""
+        return not self._waiting and self._lock.acquire(blocking=False)
+
     def release(self) -> None:
         """Let go."""
         self._lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -44,6 +45,7 @@ def id_of(run_key: str, int_id: int | None) -> RunId:
     return int(run_key) if int_id else run_key
 
 
+_NUMBERING = frozenset({"version", "position"})
 _picked = itemgetter(*VIEW_COLUMNS)
 _FLAGS = {0: False, 1: True}
 _STATUSES = {status.value: status for status in RunStatus}
@@ -170,6 +172,30 @@ class RowFormat:
         columns = tuple([column for column in VIEW_COLUMNS if before[column] is not after[column]])
         return columns, _values(after, self._encoded(columns), owner_id)
 
+    def moved(
+        self, told: Fields, before: Fields, at: datetime, micros: int, owner_id: OwnerId
+    ) -> tuple[tuple[str, ...], list[Any]]:
+        """The columns of `told`, some fields of a later view, that are not as `before`, and their new values; `micros` is the moment `at`.
+
+        Not among them are `version` and `position`, which change with every event.
+        """
+        encoders = self._encoders
+        columns: list[str] = []
+        values: list[Any] = []
+        for column, value in told.items():
+            if before[column] is value or column in _NUMBERING:
+                continue
+            columns.append(column)
+            if value is at:
+                values.append(micros)
+            elif value is None:
+                values.append(None)
+            elif column in encoders:
+                values.append(encoders[column](value))
+            else:
+                values.append(owner_id(value) if column == "owner" else value)
+        return tuple(columns), values
+
     def view_of(self, row: Sequence[Any]) -> RunView:
         """The view in a row of `SELECT_VIEW`. Raises `StoreCorrupt` when it is not one that was written here."""
         if is_plain(tuple(map(type, row))):
@@ -293,25 +319,30 @@ Encoders = tuple[tuple[str, Encoder | None], ...]
 
 
 def _values(fields: Mapping[str, Any], encoders: Encoders, owner_id: OwnerId) -> list[Any]:
-    return [
-        (_owner(fields[column], owner_id) if column == "owner" else fields[column])
-        if encoder is None
-        else _encoded(encoder, fields[column])
-        for column, encoder in encoders
-    ]
+    values: list[Any] = []
+    for column, encoder in encoders:
+        value = fields[column]
+        if value is not None:
+            if encoder is not None:
+                value = encoder(value)
+            elif column == "owner":
+                value = owner_id(value)
+        values.append(value)
+    return values
 
 
-def _encoded(encoder: Encoder, value: Any) -> Any:
-    return None if value is None else encoder(value)
-
-
-def _owner(owner: Owner | None, owner_id: OwnerId) -> int | None:
-    return None if owner is None else owner_id(owner)
+_last_owner: tuple[Owner | None, str] = (None, "")
+"""Nearly always the same object: this process."""
 
 
 def owner_text(owner: Owner) -> str:
     """The owner as the JSON under which it is stored."""
-    return owner.model_dump_json(exclude_none=True)
+    global _last_owner  # noqa: PLW0603  # both parts are replaced at once
+    last, text = _last_owner
+    if last is not owner:
+        text = owner.model_dump_json(exclude_none=True)
+        _last_owner = (owner, text)
+    return text
 
 
 @lru_cache(maxsize=1024)
