@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 
 from ...domain.values import RunId, run_key
+from ..forks import tell_child
 from ..telemetry.metrics import RUNS_EXECUTING, count
 from .owners import Heartbeat
 
@@ -25,22 +25,21 @@ class Holdings:
         self._heartbeat = Heartbeat(beat, interval)
         self._lock = threading.Lock()
         self._held: dict[str, RunId] = {}
-        self._pid = os.getpid()
+        tell_child(self)
 
     def hold(self, run_id: RunId, lease_seconds: float | None = None) -> None:
         """The run has started here. Its lease is renewed three times before it is over, however short it is."""
-        self._after_fork()
+        key = run_key(run_id)
         with self._lock:
-            if run_key(run_id) not in self._held:
+            if key not in self._held:
                 count(RUNS_EXECUTING)
-            self._held[run_key(run_id)] = run_id
+            self._held[key] = run_id
         if lease_seconds is not None:
             self._heartbeat.quicken(max(lease_seconds / _BEATS_PER_LEASE, _SHORTEST_INTERVAL))
         self._heartbeat.ensure_running()
 
     def release(self, key: str) -> None:
         """The run has ended."""
-        self._after_fork()
         with self._lock:
             if self._held.pop(key, None) is not None:
                 count(RUNS_EXECUTING, -1)
@@ -48,7 +47,6 @@ class Holdings:
     @property
     def any(self) -> bool:
         """Whether this process owns a run now."""
-        self._after_fork()
         return bool(self._held)
 
     def keep_beating(self) -> None:
@@ -63,7 +61,6 @@ class Holdings:
         """End the background thread."""
         self._heartbeat.stop()
 
-    def _after_fork(self) -> None:
-        if self._pid != os.getpid():
-            self._lock, self._held, self._pid = threading.Lock(), {}, os.getpid()
-            self._heartbeat.forget_parent()
+    def forget_parent(self) -> None:
+        """The child holds nothing."""
+        self._lock, self._held = threading.Lock(), {}

@@ -6,12 +6,12 @@ writes down from when to when it was away.
 
 from __future__ import annotations
 
-import os
 import threading
 from datetime import datetime, timedelta
 
 from ...domain.errors import LastwordError
 from ...projections.ports import RunStore
+from ..forks import tell_child
 from ..logs import get_logger
 
 log = get_logger("lastword.outages")
@@ -28,9 +28,9 @@ class OutageWatch:
         self._store = store
         self._window = window
         self._lock = threading.Lock()
-        self._pid = os.getpid()
         self._last_contact: datetime | None = None
         self._away_since: datetime | None = None
+        tell_child(self)
 
     @property
     def away_since(self) -> datetime | None:
@@ -39,7 +39,6 @@ class OutageWatch:
 
     def failed(self, tried_at: datetime) -> None:
         """A write that began at this moment did not get in."""
-        self._after_fork()
         with self._lock:
             if self._away_since is not None:
                 return
@@ -51,9 +50,7 @@ class OutageWatch:
 
     def succeeded(self, now: datetime) -> None:
         """A write got in. Raises nothing: an outage that cannot be written down is tried again at the next contact."""
-        self._after_fork()
-        with self._lock:
-            self._last_contact = now
+        self._last_contact = now  # of two threads at once, either will do
         if self._away_since is None:
             return
         try:
@@ -66,7 +63,6 @@ class OutageWatch:
 
         Raises `StoreUnavailable` while it still is.
         """
-        self._after_fork()
         with self._lock:
             since, self._away_since = self._away_since, None
         if since is None:
@@ -79,7 +75,6 @@ class OutageWatch:
             raise
         log.warning("lastword.store.back", away_since=since.isoformat(), now=now.isoformat())
 
-    def _after_fork(self) -> None:
+    def forget_parent(self) -> None:
         """A thread of the parent may have held the lock, and it does not exist here."""
-        if self._pid != os.getpid():
-            self._lock, self._pid = threading.Lock(), os.getpid()
+        self._lock = threading.Lock()

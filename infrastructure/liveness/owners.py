@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...domain.values import Owner
+from ..forks import tell_child
 from ..logs import get_logger
 from ..telemetry.metrics import HEARTBEAT_FAILURES, count
 
@@ -124,12 +125,11 @@ class Heartbeat:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
         self._in_a_hurry = False
+        tell_child(self)
 
     def ensure_running(self) -> None:
         """Start the thread unless it runs. When no thread can be had, that is logged and the caller goes on."""
-        self.forget_parent()
         if self._thread is not None and self._thread.is_alive():
             return
         with self._lock:
@@ -151,9 +151,8 @@ class Heartbeat:
 
     def forget_parent(self) -> None:
         """After a fork the child has no thread, and whoever held the lock is not in this process."""
-        if self._pid != os.getpid():
-            self._lock, self._stop = threading.Lock(), threading.Event()
-            self._thread, self._pid = None, os.getpid()
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._thread = None
 
     def quicken(self, interval: float) -> None:
         """Beat at least this often from now on; somebody's lease is short."""
@@ -165,7 +164,6 @@ class Heartbeat:
 
     def hurry(self) -> None:
         """Beat within a second, and every second until the beat has nothing left to do."""
-        self.forget_parent()
         with self._lock:
             if not self._in_a_hurry:
                 self._in_a_hurry = True
@@ -179,7 +177,6 @@ class Heartbeat:
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread and wait for it, at most `timeout` seconds."""
-        self.forget_parent()
         self._stop.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():

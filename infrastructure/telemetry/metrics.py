@@ -6,11 +6,11 @@ Nothing is imported for it: who has not imported the OpenTelemetry API has no pr
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from sys import modules
 from typing import Any
 
 ATTRIBUTE = "lastword."
@@ -130,7 +130,8 @@ _MOST_SERIES = 1000
 _OTHERS = "(others)"
 
 _lock = threading.Lock()
-_totals: dict[Instrument, dict[Series, tuple[int, float]]] = {}
+_totals: dict[Instrument, dict[Series, list[float]]] = {}
+"""How many values, and their sum."""
 
 
 def count(instrument: Instrument, amount: float = 1, *series: str) -> None:
@@ -138,18 +139,32 @@ def count(instrument: Instrument, amount: float = 1, *series: str) -> None:
 
     >>> count(APPEND_RETRIES)
     """
-    _add(instrument, amount, series)
-    exported = _exported(instrument)
-    if exported is not None:
-        exported.add(amount, _attributes(instrument, series))
+    with _lock:
+        try:
+            total = _totals[instrument][series]
+        except KeyError:
+            total = _new(instrument, series)
+        total[0] += 1
+        total[1] += amount
+    if _METRICS in modules or _NAMED_BY_ENVIRONMENT[_METRICS]:
+        exported = _made(instrument)
+        if exported is not None:
+            exported.add(amount, _attributes(instrument, series))
 
 
 def observe(instrument: Instrument, value: float, *series: str) -> None:
     """Add a value to a histogram."""
-    _add(instrument, value, series)
-    exported = _exported(instrument)
-    if exported is not None:
-        exported.record(value, _attributes(instrument, series))
+    with _lock:
+        try:
+            total = _totals[instrument][series]
+        except KeyError:
+            total = _new(instrument, series)
+        total[0] += 1
+        total[1] += value
+    if _METRICS in modules or _NAMED_BY_ENVIRONMENT[_METRICS]:
+        exported = _made(instrument)
+        if exported is not None:
+            exported.record(value, _attributes(instrument, series))
 
 
 def gauge(instrument: Instrument, value: float) -> None:
@@ -158,25 +173,28 @@ def gauge(instrument: Instrument, value: float) -> None:
     >>> gauge(RUNS_FLAGGED, 0)
     """
     with _lock:
-        _totals.setdefault(instrument, {})[()] = (1, value)
-    exported = _exported(instrument)
-    if exported is not None:
-        exported.set(value)
+        _totals.setdefault(instrument, {})[()] = [1, value]
+    if opentelemetry_is_used(_METRICS):
+        exported = _made(instrument)
+        if exported is not None:
+            exported.set(value)
 
 
 def totals() -> Mapping[Instrument, Mapping[Series, tuple[int, float]]]:
     """Since this process began: how many values each series had, and their sum. A gauge's sum is its last value."""
     with _lock:
-        return {instrument: {**series} for instrument, series in _totals.items()}
+        return {
+            instrument: {series: (int(number), total) for series, (number, total) in those.items()}
+            for instrument, those in _totals.items()
+        }
 
 
-def _add(instrument: Instrument, value: float, series: Series) -> None:
-    with _lock:
-        those = _totals.setdefault(instrument, {})
-        if series not in those and len(those) >= _MOST_SERIES:
-            series = tuple(_OTHERS for _ in series)
-        number, total = those.get(series, (0, 0.0))
-        those[series] = (number + 1, total + value)
+def _new(instrument: Instrument, series: Series) -> list[float]:
+    """The total of a series that is not there yet, or of those for which there is no room."""
+    those = _totals.setdefault(instrument, {})
+    if series not in those and len(those) >= _MOST_SERIES:
+        series = tuple(_OTHERS for _ in series)
+    return those.setdefault(series, [0, 0.0])
 
 
 def _attributes(instrument: Instrument, series: Series) -> dict[str, str]:
@@ -185,8 +203,9 @@ def _attributes(instrument: Instrument, series: Series) -> dict[str, str]:
     }
 
 
+_METRICS = "opentelemetry.metrics"
 _NAMED_BY_ENVIRONMENT = {
-    "opentelemetry.metrics": "OTEL_PYTHON_METER_PROVIDER" in os.environ,
+    _METRICS: "OTEL_PYTHON_METER_PROVIDER" in os.environ,
     "opentelemetry.trace": "OTEL_PYTHON_TRACER_PROVIDER" in os.environ,
 }
 """Whether the environment chose a provider when the process began; looking each time would cost a tenth of a lifecycle."""
@@ -194,11 +213,7 @@ _NAMED_BY_ENVIRONMENT = {
 
 def opentelemetry_is_used(part: str) -> bool:
     """Whether the application has anything to do with this part of OpenTelemetry, given by the name of its module."""
-    return part in sys.modules or _NAMED_BY_ENVIRONMENT[part]
-
-
-def _exported(instrument: Instrument) -> Any:
-    return _made(instrument) if opentelemetry_is_used("opentelemetry.metrics") else None
+    return part in modules or _NAMED_BY_ENVIRONMENT[part]
 
 
 @cache

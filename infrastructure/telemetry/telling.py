@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ...domain.events import RunStarted
+from ...domain.events import TERMINAL_TOPICS, RunStarted
 from ...domain.values import RunId
 from ...projections.run_view import RunView
+from ..clock import Clock
 from ..liveness.owners import this_owner
 from ..logs import get_logger
 from .metrics import EVENTS_STORED, RUN_DURATION, RUNS_ENDED, RUNS_STARTED, count, observe
@@ -29,26 +29,29 @@ class RunTelemetry:
     def __init__(self) -> None:
         self._spans = RunSpans()
 
-    def told(self, receipt: Receipt, view: RunView | None, now: datetime) -> None:
-        """These events happened just now; `view` is the run as far as it is known."""
+    def told(self, receipt: Receipt, view: RunView | None, clock: Clock) -> None:
+        """These events happened just now, by the clock; `view` is the run as far as it is known."""
         name = _UNKNOWN if view is None else view.name
+        stored = receipt.stored
         ours = False
         for event in receipt.events:
-            if receipt.stored:
-                count(EVENTS_STORED, 1, event.TOPIC)
+            topic = event.TOPIC
+            if stored:
+                count(EVENTS_STORED, 1, topic)
             if isinstance(event, RunStarted):
-                ours = event.owner == this_owner()
+                me = this_owner()
+                ours = event.owner is me or event.owner == me
                 count(RUNS_STARTED, 1, name)
-            elif event.LEADS_TO is not None and event.LEADS_TO.is_terminal:
+            elif topic in TERMINAL_TOPICS:
                 outcome = outcome_name(event)
                 count(RUNS_ENDED, 1, name, outcome)
                 if view is not None and view.started_at is not None:
-                    seconds = (now - view.started_at).total_seconds()
+                    seconds = (clock() - view.started_at).total_seconds()
                     observe(RUN_DURATION, max(seconds, 0.0), name, outcome)
         if not self._spans.is_wanted:
             return
         try:
-            self._spans.told(receipt, view, now, ours=ours)
+            self._spans.told(receipt, view, clock(), ours=ours)
         except Exception:
             log.warning("lastword.telemetry.failed", run_id=receipt.run_id, exc_info=True)
 

@@ -29,7 +29,9 @@ class BatchJournal(Journal):
             found = {key: entry for key in keys if (entry := self._runs.get(key)) and entry.unsent}
             if not found:
                 return {}
-            requests = [request_for(entry, tuple(entry.unsent)) for entry in found.values()]
+            requests = [
+                request_for(entry, tuple(entry.unsent), entry.state) for entry in found.values()
+            ]
             answers = self._append_all(requests)
             return {
                 key: self._became(key, entry, answer, strict=strict)

@@ -6,7 +6,6 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...domain.commands import Command, CreateRun
@@ -59,10 +58,9 @@ class Batch:
         for receipt in waiting:
             answer = became.get(run_key(receipt.run_id))
             if answer is None:  # another thread, or the beat, has sent it already
-                final = replace(receipt, stored=True, view=self._journal.last_known(receipt.run_id))
+                final = receipt._replace(stored=True, view=self._journal.last_known(receipt.run_id))
             else:
-                final = replace(
-                    receipt,
+                final = receipt._replace(
                     stored=answer.stored,
                     error=answer.error,
                     kept=answer.kept,
@@ -81,18 +79,24 @@ class Batch:
             raise self._fault
 
 
+class BatchOfThread(threading.local):
+    """The batch of each thread; None outside of any."""
+
+    batch: Batch | None = None
+
+
 class BatchingTracker:
     """The part of the tracker that puts calls off, to store many of them at once."""
 
     settings: Settings
     _clock: Clock
     _journal: BatchJournal
-    _batches: threading.local
+    _batches: BatchOfThread
 
     @property
     def current_batch(self) -> Batch | None:
         """The batch of the calling thread; None outside of any."""
-        return getattr(self._batches, "batch", None)
+        return self._batches.batch
 
     @contextmanager
     def batch(self) -> Iterator[Batch]:

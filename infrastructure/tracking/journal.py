@@ -11,7 +11,6 @@ Nothing is read before an append for runs that this process knows. Commands on o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 
 from ...domain.commands import Command, CreateRun, RecordProgress
 from ...domain.errors import (
@@ -23,7 +22,6 @@ from ...domain.errors import (
     StoreUnavailable,
     VersionConflict,
 )
-from ...domain.events import RunEvent
 from ...domain.run import RunState, decide, evolve, fold, reconcile
 from ...domain.values import RunId, run_key
 from ...projections.ports import Appended, NewEvent, RunStore
@@ -216,12 +214,9 @@ class Journal:
                 raise
             for event in events:
                 state = evolve(state, event)
-                new.append(self._new_event(event, command.now))
+                actor = event.__dict__.get("actor")  # `getattr` searches 5 us for what is not there
+                new.append(NewEvent(self._new_id(), event, command.now or self._clock(), actor))
         return state, new
-
-    def _new_event(self, event: RunEvent, now: datetime | None) -> NewEvent:
-        actor = event.__dict__.get("actor")  # getattr for a field that is not there takes 5 us
-        return NewEvent(self._new_id(), event, now or self._clock(), actor)
 
     def _append(
         self,
@@ -233,7 +228,7 @@ class Journal:
         attempts: int | None = None,
     ) -> Appended | None:
         """One transaction with everything that is unsent, then the new events; `state` is the run with all of them."""
-        request = request_for(entry, (*entry.unsent, *new), guard)
+        request = request_for(entry, (*entry.unsent, *new), state, guard)
         began = self._clock()
         try:
             with self._downtime.trying() as down:
@@ -253,7 +248,10 @@ class Journal:
         entry.stored = entry.state = state
         entry.view = appended.view
         entry.unsent = []
-        self._settle(key, entry)
+        if entry.kept_ids:
+            self._settle(key, entry)
+        else:
+            self._runs.put(key, entry)
 
     def _send(self, key: str, entry: Entry, *, set_aside: bool = True) -> int:
         """Append what is unsent, trying once; how many events got in. `set_aside` as for `_reload`."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ...domain.errors import LastwordError
 from ...domain.events import RunEvent
@@ -14,8 +13,7 @@ from ...projections.ports import NewEvent
 from ...projections.run_view import RunView
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What became of a command."""
 
     run_id: RunId

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from time import monotonic, perf_counter, sleep
 from typing import TypeVar
 
@@ -46,7 +47,7 @@ class RetryPolicy:
         Only `StoreUnavailable` is a fault: conflicts and broken rules are answers and go straight to the caller.
         """
         try:
-            return self.call(lambda: _timed(store, request), attempts)
+            return self.call(partial(_timed, store, request), attempts)
         except StoreUnavailable as error:
             log.warning("lastword.append.fallback", run_id=request.run_id, error=str(error))
             return _timed(store, request, fresh=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from ...domain.status import RunStatus
 from ...domain.values import RunId
 from ...projections.ports import NewEvent
 from ...projections.run_view import RunView
+from ..forks import tell_child
 
 _IDLE_RUNS = 1024
 """Runs remembered that nobody works on."""
@@ -62,19 +62,22 @@ class Turn:
         self._key = key
 
     def __enter__(self) -> None:
+        key, locks = self._key, self._locks
         with self._guard:
-            self._lock, users = self._locks.get(self._key) or (threading.RLock(), 0)
-            self._locks[self._key] = (self._lock, users + 1)
-        self._lock.acquire()
+            lock, users = locks.get(key) or (threading.RLock(), 0)
+            locks[key] = (lock, users + 1)
+        lock.acquire()
+        self._lock = lock
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        key, locks, lock = self._key, self._locks, self._lock
+        lock.release()
         with self._guard:
-            users = self._locks[self._key][1]
+            users = locks[key][1]
             if users == 1:
-                del self._locks[self._key]
+                del locks[key]
             else:
-                self._locks[self._key] = (self._lock, users - 1)
+                locks[key] = (lock, users - 1)
 
 
 class RunCache:
@@ -82,9 +85,9 @@ class RunCache:
 
     def __init__(self) -> None:
         self._reset()
+        tell_child(self)
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
         self._guard = threading.Lock()
         self._busy: OrderedDict[str, Entry] = OrderedDict()
         self._idle: OrderedDict[str, Entry] = OrderedDict()
@@ -92,29 +95,27 @@ class RunCache:
 
     def get(self, key: str) -> Entry | None:
         """The entry of a run, if it is remembered."""
-        self._after_fork()
         with self._guard:
             return self._busy.get(key) or self._idle.get(key)
 
     def put(self, key: str, entry: Entry) -> None:
         """Remember the run; what waits to be sent is never forgotten."""
-        self._after_fork()
-        busy = entry.is_waiting or entry.state.status is RunStatus.RUNNING
+        is_busy = entry.unsent or entry.kept_ids or entry.state.status is RunStatus.RUNNING
         with self._guard:
-            into, other = (self._busy, self._idle) if busy else (self._idle, self._busy)
+            busy, idle = self._busy, self._idle
+            into, other = (busy, idle) if is_busy else (idle, busy)
             other.pop(key, None)
             into[key] = entry
             into.move_to_end(key)
-            if len(self._idle) > _IDLE_RUNS:
-                self._idle.popitem(last=False)
-            if len(self._busy) > _BUSY_RUNS:
-                oldest, candidate = next(iter(self._busy.items()))
+            if len(idle) > _IDLE_RUNS:
+                idle.popitem(last=False)
+            if len(busy) > _BUSY_RUNS:
+                oldest, candidate = next(iter(busy.items()))
                 if not candidate.is_waiting:
-                    del self._busy[oldest]
+                    del busy[oldest]
 
     def forget(self, key: str) -> None:
         """Drop what is known of a run, unless something of it waits to be sent."""
-        self._after_fork()
         with self._guard:
             for entries in (self._busy, self._idle):
                 if key in entries and not entries[key].is_waiting:
@@ -122,16 +123,13 @@ class RunCache:
 
     def waiting(self) -> list[tuple[str, Entry]]:
         """The runs that have something unsent, oldest first."""
-        self._after_fork()
         with self._guard:
             return [(key, entry) for key, entry in self._busy.items() if entry.is_waiting]
 
     def one_at_a_time(self, key: str) -> Turn:
         """A block inside which no other thread is in a block for the same run."""
-        self._after_fork()
         return Turn(self._guard, self._locks, key)
 
-    def _after_fork(self) -> None:
+    def forget_parent(self) -> None:
         """The parent's threads hold its locks and send its events; the child has neither."""
-        if self._pid != os.getpid():
-            self._reset()
+        self._reset()

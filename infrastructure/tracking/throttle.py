@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from datetime import datetime, timedelta
 
 from ...domain.commands import RecordProgress
+from ..forks import tell_child
 
 
 class ProgressThrottle:
@@ -18,16 +18,16 @@ class ProgressThrottle:
     def __init__(self, interval: timedelta) -> None:
         self._interval = interval
         self._reset()
+        tell_child(self)
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._stored_at: dict[str, datetime] = {}
         self._held: dict[str, RecordProgress] = {}
 
     def offer(self, key: str, command: RecordProgress, now: datetime) -> bool:
         """True when the report is to be stored now; else it is held."""
-        with self._locked():
+        with self._lock:
             last = self._stored_at.get(key)
             # A clock set back must not stop progress: a last time in the future counts as long ago.
             if last is None or not timedelta(0) <= now - last < self._interval:
@@ -39,25 +39,27 @@ class ProgressThrottle:
 
     def take(self, key: str) -> RecordProgress | None:
         """The held report of a run, which is then no longer held."""
-        with self._locked():
+        if not self._held:
+            return None
+        with self._lock:
             return self._held.pop(key, None)
 
     def due(self, now: datetime) -> list[str]:
         """The runs whose held report has waited for an interval."""
-        with self._locked():
+        with self._lock:
             return [key for key in self._held if now - self._stored_at[key] >= self._interval]
 
     def forget(self, key: str) -> None:
         """The run has ended."""
-        with self._locked():
+        if not self._stored_at:  # nor is anything held then
+            return
+        with self._lock:
             self._stored_at.pop(key, None)
             self._held.pop(key, None)
 
-    def _locked(self) -> threading.Lock:
+    def forget_parent(self) -> None:
         """After a fork, what is held is the parent's to store."""
-        if self._pid != os.getpid():
-            self._reset()
-        return self._lock
+        self._reset()
 
 
 def _merged(older: RecordProgress | None, newer: RecordProgress) -> RecordProgress:

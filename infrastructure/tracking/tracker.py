@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,7 +36,7 @@ from ..telemetry.telling import RunTelemetry
 from .alerts import Alerts, Failure
 from .backlog import Backlog
 from .batch_journal import BatchJournal
-from .batching import BatchingTracker
+from .batching import BatchingTracker, BatchOfThread
 from .creating import creation
 from .outcomes import OutcomeCommand, cancelled, completed, failed, outcome_of
 from .reading import RunReader, Views
@@ -102,7 +101,7 @@ class RunTracker(BatchingTracker, ScopingTracker, RetainingTracker, RunReader):
         self._outages = OutageWatch(
             self._store, window=timedelta(seconds=2 * self.settings.heartbeat)
         )
-        self._batches = threading.local()
+        self._batches = BatchOfThread()
         self._journal = BatchJournal(
             self._store,
             clock=clock,
@@ -237,7 +236,7 @@ class RunTracker(BatchingTracker, ScopingTracker, RetainingTracker, RunReader):
 
     def execute(self, run_id: RunId, *commands: Command) -> Receipt:
         """Take commands of the domain as they are, all or none: for faces that take them from elsewhere. Raises what `decide` raises."""
-        batch = self.current_batch
+        batch = self._batches.batch
         receipt = self._journal.execute(
             run_id, *commands, strict=self.settings.strict, later=batch is not None
         )
@@ -364,7 +363,7 @@ class RunTracker(BatchingTracker, ScopingTracker, RetainingTracker, RunReader):
 
     def _tell(self, receipt: Receipt) -> None:
         view = receipt.view or self._journal.last_known(receipt.run_id)
-        self.telemetry.told(receipt, view, self._clock())
+        self.telemetry.told(receipt, view, self._clock)
 
     def _turn(self) -> bool:
         """A beat of the background thread; True when it should come again soon."""

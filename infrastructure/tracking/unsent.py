@@ -18,14 +18,6 @@ def on_top(state: RunState, events: Sequence[NewEvent]) -> RunState:
     return state
 
 
-def correlation_id_of(entry: Entry, events: Sequence[NewEvent]) -> str | None:
-    """The run's, which is set when it is created and lies on each of its events."""
-    for item in events:
-        if isinstance(item.event, RunCreated):
-            return item.event.correlation_id
-    return entry.state.correlation_id
-
-
 def without_exclusive(item: NewEvent) -> NewEvent:
     """The same event, without a claim to an exclusive key."""
     if not isinstance(item.event, RunCreated):
@@ -45,14 +37,12 @@ def wants_exclusive(events: Sequence[NewEvent]) -> bool:
 
 
 def request_for(
-    entry: Entry, events: tuple[NewEvent, ...], guard: Callable[[RunView], bool] | None = None
+    entry: Entry,
+    events: tuple[NewEvent, ...],
+    state: RunState,
+    guard: Callable[[RunView], bool] | None = None,
 ) -> Append:
-    """What to ask of the store."""
+    """What to ask of the store; `state` is the run with all of these events. Its correlation id lies on each of them."""
     return Append(
-        run_id=entry.run_id,
-        expected_version=entry.stored.version,
-        events=events,
-        view=entry.view,
-        correlation_id=correlation_id_of(entry, events),
-        guard=guard,
+        entry.run_id, entry.stored.version, events, entry.view, state.correlation_id, guard
     )
