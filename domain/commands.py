@@ -58,20 +58,21 @@ class CreateRun:
 
     def __post_init__(self) -> None:
         name_of(self.name)
-        if not isinstance(self.params, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
-            raise InvalidInput(f"params: expected a dict, found {type(self.params).__name__}")
-        object.__setattr__(self, "params", json_of(self.params, "params", self.payload_limit))
+        params = self.params
+        if not isinstance(params, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+            raise InvalidInput(f"params: expected a dict, found {type(params).__name__}")
+        object.__setattr__(self, "params", json_of(params, "params", self.payload_limit))
         object.__setattr__(self, "tags", tags_of(self.tags))
-        for what, value in (
-            ("actor", self.actor),
-            ("correlation_id", self.correlation_id),
-            ("exclusive", self.exclusive),
-        ):
-            if value is not None:
-                name_of(value, what)
-        for relative in (self.parent_id, self.retry_of):
-            if relative is not None:
-                run_key(relative)
+        if self.actor is not None:
+            name_of(self.actor, "actor")
+        if self.correlation_id is not None:
+            name_of(self.correlation_id, "correlation_id")
+        if self.exclusive is not None:
+            name_of(self.exclusive, "exclusive")
+        if self.parent_id is not None:
+            run_key(self.parent_id)
+        if self.retry_of is not None:
+            run_key(self.retry_of)
         if not _is_number(self.attempt, int) or self.attempt < 1:
             raise InvalidInput(f"attempt: expected 1 or more, found {shown(self.attempt)}")
         if not _is_number(self.lease_seconds, int | float) or self.lease_seconds <= 0:

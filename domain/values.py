@@ -161,6 +161,8 @@ def tags_of(value: object) -> dict[str, str]:
     >>> tags_of({"team": "data"})
     {'team': 'data'}
     """
+    if type(value) is dict and not value:
+        return {}
     if not isinstance(value, Mapping):
         raise InvalidInput(f"tags: expected a mapping of str to str, found {type(value).__name__}")
     tags = cast("Mapping[object, object]", value)

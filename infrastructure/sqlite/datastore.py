@@ -143,7 +143,7 @@ class ThreadDatastore(SQLiteDatastore):
         """
         while True:
             link = None if checked or self.closed else self._local.link
-            if link is None:
+            if link is None or link.closed:
                 link = self.link() if checked else self._own_link()
             link.lock.acquire()
             if not link.closed:

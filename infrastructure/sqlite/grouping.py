@@ -49,10 +49,13 @@ class GroupCommit:
         writing = self._datastore.writing
         if writing.take_alone():  # by far the most common case
             try:
-                self.write([step], has_turn=True)
+                self._write((step,), None, has_turn=True, apart=False)
+            except PartlyWrittenError:
+                pass  # it has its answer
             finally:
                 writing.release()
-            return self._result(step)
+            outcome = step.outcome
+            return outcome if type(outcome) is Appended else self._result(step)
         writing.enqueue(step)
         try:
             if writing.acquire(blocking=False):
