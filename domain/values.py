@@ -212,8 +212,8 @@ def json_of(value: object, what: str, limit: int = MAX_PAYLOAD_BYTES) -> JsonVal
     """
     if value is None or isinstance(value, bool):
         return value
-    if type(value) is dict and not value:
-        return {}
+    if type(value) is dict and limit >= _SMALL and _is_small(cast("dict[object, object]", value)):
+        return {**cast("dict[str, JsonValue]", value)}
     try:
         plain = _plain(cast("object", value))
         size = len(_JSON.encode(value).encode())
@@ -229,6 +229,31 @@ def json_of(value: object, what: str, limit: int = MAX_PAYLOAD_BYTES) -> JsonVal
 
 _JSON = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 _SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+_FEW, _SHORT, _BITS = 8, 60, 64
+_SMALL = _FEW * 2 * (6 * _SHORT + 4)
+"""Bytes; no dict that `_is_small` takes has more as JSON."""
+
+
+def _is_small(value: dict[object, object]) -> bool:
+    """Whether it is plain JSON that needs no measuring: a few short values, as most results are."""
+    if len(value) > _FEW:
+        return False
+    for key, item in value.items():
+        if type(key) is not str or len(key) > _SHORT or not key.isascii():
+            return False
+        kind = type(item)
+        if kind is str:
+            text = cast("str", item)
+            if len(text) > _SHORT or not text.isascii():
+                return False
+        elif kind is int:
+            if cast("int", item).bit_length() > _BITS:
+                return False
+        elif kind is not bool and item is not None:
+            return False
+    return True
 
 
 def _plain(value: object, depth: int = 0) -> object:

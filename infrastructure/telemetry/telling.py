@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from ...domain.events import TERMINAL_TOPICS, RunStarted
+from ...domain.events import RunStarted
 from ...domain.values import RunId
 from ...projections.run_view import RunView
 from ..clock import Clock
 from ..liveness.owners import this_owner
 from ..logs import get_logger
 from .metrics import EVENTS_STORED, RUN_DURATION, RUNS_ENDED, RUNS_STARTED, count, observe
-from .spans import RunSpans, outcome_name
+from .spans import RunSpans
 
 if TYPE_CHECKING:
     from ..tracking.receipts import Receipt
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 log = get_logger("lastword.telemetry")
 
 _UNKNOWN = "(unknown)"
+_OUTCOMES = {
+    "RunCompleted": "completed",
+    "RunFailed": "failed",
+    "RunCancelled": "cancelled",
+    "RunLost": "lost",
+}
+"""The words that stand for the last events of a life."""
 
 
 class RunTelemetry:
@@ -42,8 +49,8 @@ class RunTelemetry:
                 me = this_owner()
                 ours = event.owner is me or event.owner == me
                 count(RUNS_STARTED, 1, name)
-            elif topic in TERMINAL_TOPICS:
-                outcome = outcome_name(event)
+            elif topic in _OUTCOMES:
+                outcome = _OUTCOMES[topic]
                 count(RUNS_ENDED, 1, name, outcome)
                 if view is not None and view.started_at is not None:
                     seconds = (clock() - view.started_at).total_seconds()

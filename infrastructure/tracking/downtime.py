@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from time import monotonic
 
 from ...domain.errors import StoreUnavailable
@@ -19,7 +19,6 @@ class Downtime:
     def __init__(self) -> None:
         self._last: tuple[StoreUnavailable, float] | None = None
         self._trying = threading.Lock()
-        self._usual = _Usual(self)
 
     @property
     def now(self) -> StoreUnavailable | None:
@@ -32,39 +31,26 @@ class Downtime:
         """Whether somebody is finding out if the store is back; many who wait for the same answer would wait one after the other."""
         return self._trying.locked()
 
-    def trying(self) -> AbstractContextManager[bool]:
-        """Around an append; whether the store was down when it began. Remembers how it ends."""
-        return self._usual if self._last is None else self._trying_again()
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether the last append got in, so that there is nothing to remember; by far the most common case."""
+        return self._last is None
+
+    def failed(self, error: StoreUnavailable) -> None:
+        """An append did not get in."""
+        self._last = (error, monotonic() + _SECONDS)
 
     @contextmanager
-    def _trying_again(self) -> Iterator[bool]:
+    def trying(self) -> Iterator[bool]:
+        """Around an append after one that failed; whether the store was down when it began. Forgets the fault when it got in."""
         down = self.now is not None
         taken = down and self._trying.acquire(blocking=False)
         try:
-            with self._usual:
-                yield down
+            yield down
+            self._last = None
+        except StoreUnavailable as error:
+            self.failed(error)
+            raise
         finally:
             if taken:
                 self._trying.release()
-
-    def ended(self, error: BaseException | None) -> None:
-        """How an append went."""
-        if error is None:
-            self._last = None
-        elif isinstance(error, StoreUnavailable):
-            self._last = (error, monotonic() + _SECONDS)
-
-
-class _Usual:
-    """Around an append while nothing is amiss. One object for all of them, not a generator for each: it stands in the way of every append."""
-
-    __slots__ = ("_downtime",)
-
-    def __init__(self, downtime: Downtime) -> None:
-        self._downtime = downtime
-
-    def __enter__(self) -> bool:
-        return False
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._downtime.ended(error)

@@ -165,7 +165,7 @@ class Journal:
                 if entry.is_waiting:
                     self._settle(key, entry)
                 return Receipt(entry.run_id, state.status, (), stored=True)
-            happened = tuple(item.event for item in new)
+            happened = tuple([item.event for item in new])
             if later and not wants_exclusive(new):
                 entry.state = state
                 entry.unsent.extend(new)
@@ -231,11 +231,15 @@ class Journal:
         request = request_for(entry, (*entry.unsent, *new), state, guard)
         began = self._clock()
         try:
-            with self._downtime.trying() as down:
-                if down:
-                    attempts = 1  # all of the patience was spent a moment ago
-                appended = self._retry.append(self._store, request, attempts=attempts)
-        except StoreUnavailable:
+            if self._downtime.is_forgotten:  # a `with` for each append costs more than it looks
+                appended = self._retry.append(self._store, request, attempts)
+            else:
+                with self._downtime.trying() as down:
+                    if down:
+                        attempts = 1  # all of the patience was spent a moment ago
+                    appended = self._retry.append(self._store, request, attempts)
+        except StoreUnavailable as error:
+            self._downtime.failed(error)
             self._outages.failed(began)
             raise
         self._outages.succeeded(began)

@@ -46,28 +46,44 @@ class RetryPolicy:
 
         Only `StoreUnavailable` is a fault: conflicts and broken rules are answers and go straight to the caller.
         """
+        ends = monotonic() + self.budget
         try:
-            return self.call(partial(_timed, store, request), attempts)
+            return _timed(store, request)
+        except StoreUnavailable as error:
+            fault = error
+        try:
+            return self._again(partial(_timed, store, request), fault, attempts, ends)
         except StoreUnavailable as error:
             log.warning("lastword.append.fallback", run_id=request.run_id, error=str(error))
             return _timed(store, request, fresh=True)
 
     def call(self, action: Callable[[], T], attempts: int | None = None) -> T:
         """The action's result, retrying transient faults."""
-        attempts = self.attempts if attempts is None else attempts
         ends = monotonic() + self.budget
+        try:
+            return action()
+        except StoreUnavailable as error:
+            fault = error
+        return self._again(action, fault, attempts, ends)
+
+    def _again(
+        self, action: Callable[[], T], fault: StoreUnavailable, attempts: int | None, ends: float
+    ) -> T:
+        """What to do after the first fault."""
+        attempts = self.attempts if attempts is None else attempts
         failed = 0
         while True:
+            failed += 1
+            wait = self._wait_after(failed)
+            if failed >= attempts or not fault.transient or monotonic() + wait > ends:
+                raise fault
+            log.debug("lastword.retry.scheduled", attempt=failed, wait=wait, error=str(fault))
+            sleep(wait)
+            count(APPEND_RETRIES)
             try:
                 return action()
             except StoreUnavailable as error:
-                failed += 1
-                wait = self._wait_after(failed)
-                if failed >= attempts or not error.transient or monotonic() + wait > ends:
-                    raise
-                log.debug("lastword.retry.scheduled", attempt=failed, wait=wait, error=str(error))
-            sleep(wait)
-            count(APPEND_RETRIES)
+                fault = error
 
     def _wait_after(self, failed: int) -> float:
         """Doubles with each failure; the jitter keeps processes that failed together apart."""
