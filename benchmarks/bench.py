@@ -99,7 +99,7 @@ def _options(sections: dict[str, Section]) -> argparse.Namespace:
     )
     parser.add_argument("sections", nargs="*", help="which of them (default: all)")
     parser.add_argument(
-        "--runs", type=int, help="in the largest store (default: 1,000,000; smoke: 2,000)"
+        "--runs", type=int, help="in the largest store (default: 1,000,000; smoke: 1,000)"
     )
     parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
@@ -120,7 +120,7 @@ def _options(sections: dict[str, Section]) -> argparse.Namespace:
         parser.error(
             f"sections: expected some of {', '.join(sections)}, found {', '.join(unknown)}"
         )
-    asked.runs = asked.runs or (2_000 if asked.smoke else 1_000_000)
+    asked.runs = asked.runs or (1_000 if asked.smoke else 1_000_000)
     return asked
 
 

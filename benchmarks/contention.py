@@ -191,7 +191,7 @@ def measure(options: Options) -> list[Table]:
 
 
 def _threads(options: Options) -> Table:
-    rounds, seconds = (2, 0.3) if options.smoke else (8, 1.0)
+    rounds, seconds = (1, 0.15) if options.smoke else (8, 1.0)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         tracker = RunTracker(folder / "lastword.db")
@@ -253,7 +253,10 @@ class Child:
         assert self._process.stdout is not None
         self._in: IO[str] = self._process.stdin
         self._out: IO[str] = self._process.stdout
-        self._out.readline()  # it is there
+
+    def wait(self) -> None:
+        """Until it is there."""
+        self._out.readline()
 
     def begin(self, until: float) -> None:
         """Write until then."""
@@ -272,7 +275,7 @@ class Child:
 
 
 def _processes(count: int, options: Options) -> Table:
-    rounds, seconds = (1, 0.5) if options.smoke else (5, 2.0)
+    rounds, seconds = (1, 0.3) if options.smoke else (5, 2.0)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         contenders: list[tuple[Steps, list[Child]]] = []
@@ -280,6 +283,9 @@ def _processes(count: int, options: Options) -> Table:
             path = folder / f"{kind}.db"
             RunTracker(path).close()
             contenders.append((Steps(label), [Child(kind, path) for _ in range(count)]))
+        for _, children in contenders:
+            for child in children:
+                child.wait()
         for number in range(rounds):
             for offset in range(len(contenders)):
                 found, children = contenders[(number + offset) % len(contenders)]

@@ -38,7 +38,7 @@ def measure(options: Options) -> list[Table]:
 
 
 def _measure(place: str, folder: Path, options: Options) -> Table:
-    rounds, seconds = (6, 0.04) if options.smoke else (60, 0.1)
+    rounds, seconds = (3, 0.02) if options.smoke else (60, 0.1)
     with tempfile.TemporaryDirectory(prefix="lastword-bench-", dir=folder) as name:
         fresh = Path(name)
         others = peers(options, fresh) if place == "disk" else []

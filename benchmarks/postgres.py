@@ -57,7 +57,7 @@ def _measure(place: str, folder: Path | None, options: Options) -> Iterator[Tabl
     contenders = list(MAKERS)
     if options.smoke:  # processes take long to begin
         shapes, contenders = shapes[:2], contenders[:2]
-    rounds, seconds = (3, 0.1) if options.smoke else (16, 0.4)
+    rounds, seconds = (2, 0.05) if options.smoke else (16, 0.4)
     with _server(folder) as server:
         for what, number, limit, crowd in shapes:
             series = in_turns(
@@ -82,10 +82,10 @@ def _measure(place: str, folder: Path | None, options: Options) -> Iterator[Tabl
             yield table
         _check(server.url)
         if place == "disk":
-            yield _cpu(server, 50 if options.smoke else 500)
+            yield _cpu(server, 20 if options.smoke else 500)
             runs = min(options.runs, LARGEST)
             fill(server.url, runs)
-            yield times(server.url, runs)
+            yield times(server.url, runs, 5 if options.smoke else 50)
             yield sizes(server.url, runs)
 
 

@@ -44,7 +44,7 @@ def measure(options: Options) -> list[Table]:
     tracker.committed = {}
     with RunManager(tracker, max_workers=1) as manager:
         lifecycles, managed, heard = _managed(tracker, manager, times)
-    there, idle = _other_process(tracker, path, times // 5, 1.0 if options.smoke else 10.0)
+    there, idle = _other_process(tracker, path, times // 5, 0.3 if options.smoke else 10.0)
     beats = _beats(tracker, 5 if options.smoke else 50)
     tracker.close()
     ratio = statistics.median(a / b for a, b in zip(managed, lifecycles, strict=True))
