@@ -4,7 +4,6 @@ What is read goes into a database of its own, beside the store and on the disk, 
 the process dies.
 """
 
-# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 import contextlib
@@ -21,7 +20,7 @@ from ..mapper import EVENT_COLUMNS, recorded_event
 from ..storing.importing import Staged
 from .datastore import ThreadDatastore
 from .links import Link
-from .rows import ROW_COLUMNS, row_of
+from .rows import ROW_COLUMNS, insert_all, row_of
 
 _PATIENCE_MS = 30_000
 """How long other processes may keep the import from writing: all has been read by then."""
@@ -95,13 +94,10 @@ class _Desk:
 
     def put(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         """See `Desk.put`."""
-        rows = list(rows)
-        if rows:
-            statement = f"INSERT INTO staging.{table} VALUES ({', '.join('?' * len(rows[0]))})"
-            try:
-                self._raw.executemany(statement, rows)
-            except sqlite3.IntegrityError as error:
-                raise OverflowError(str(error)) from error
+        try:
+            insert_all(self._raw, f"staging.{table}", rows)
+        except sqlite3.IntegrityError as error:
+            raise OverflowError(str(error)) from error
 
     def index(self) -> None:
         """See `Desk.index`."""

@@ -22,6 +22,7 @@ __all__ = [
     "VIEW_COLUMNS",
     "changes",
     "id_of",
+    "insert_all",
     "insert_rows",
     "new_row",
     "owner_from",
@@ -55,28 +56,34 @@ row_of = _FORMAT.row_of
 view_of = _FORMAT.view_of
 
 
-def insert_rows(cursor: sqlite3.Cursor, rows: Iterable[Sequence[Any]], suffix: str = "") -> None:
-    """Add rows as `row_of` gives them, in their order, to the table whose name ends with the suffix.
+def insert_all(
+    cursor: sqlite3.Cursor | sqlite3.Connection, table: str, rows: Iterable[Sequence[Any]]
+) -> None:
+    """Add rows of two values or more, in their order, to a table.
 
-    Columns that are NULL are left out: the driver looks for an adapter for each None, which takes longer than all else that it does.
+    NULL is said in the statement: the driver looks for an adapter for each None, which takes longer than all else that it does.
     """
     for kinds, alike in groupby(rows, key=lambda row: tuple(map(type, row))):
-        statement, filled = _filled(kinds, suffix)
-        cursor.executemany(statement, map(filled, alike))
+        values, filled = _filled(kinds)
+        cursor.executemany(f"INSERT INTO {table} VALUES ({values})", map(filled, alike))
 
 
-@lru_cache(maxsize=256)
-def _filled(kinds: tuple[type, ...], suffix: str) -> tuple[str, itemgetter[Any]]:
-    """The statement for rows whose values are of these types, and what picks its values from them."""
-    places = [place for place, kind in enumerate(kinds) if kind is not _NONE]
-    return _insert(tuple(ROW_COLUMNS[place] for place in places), suffix), itemgetter(*places)
+def insert_rows(cursor: sqlite3.Cursor, rows: Iterable[Sequence[Any]], suffix: str = "") -> None:
+    """Add rows as `row_of` gives them to the table of runs whose name ends with the suffix."""
+    insert_all(cursor, f"runs{suffix} ({', '.join(ROW_COLUMNS)})", rows)
+
+
+@lru_cache(maxsize=1024)
+def _filled(kinds: tuple[type, ...]) -> tuple[str, itemgetter[Any]]:
+    """What stands behind VALUES for rows with values of these types, and what picks its values from them."""
+    values = ", ".join("NULL" if kind is _NONE else "?" for kind in kinds)
+    return values, itemgetter(*(place for place, kind in enumerate(kinds) if kind is not _NONE))
 
 
 def new_row(view: RunView, number: int, owner_id: OwnerId) -> tuple[str, list[Any]]:
     """The statement that adds the row of a new run, and its values; columns that are NULL are left out."""
     columns, values = _FORMAT.filled(view, owner_id)
-    statement = _insert(("number", "run_key", "int_id", *columns))
-    return statement, [number, *key_of(view.run_id), *values]
+    return _insert(columns), [number, *key_of(view.run_id), *values]
 
 
 def changes(
@@ -90,10 +97,9 @@ def changes(
 
 
 @lru_cache(maxsize=256)
-def _insert(columns: tuple[str, ...], suffix: str = "") -> str:
-    return (
-        f"INSERT INTO runs{suffix} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-    )
+def _insert(columns: tuple[str, ...]) -> str:
+    names = ("number", "run_key", "int_id", *columns)
+    return f"INSERT INTO runs ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
 @lru_cache(maxsize=256)

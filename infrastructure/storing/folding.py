@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ...domain.errors import StoreCorrupt, UnsupportedSchema
@@ -88,7 +89,7 @@ class Folder:
 
 def folded(rows: Iterable[Row], folder: Folder) -> Iterator[tuple[int, Fields]]:
     """The number and the fields of each run, from rows in order of run and version. Raises `StoreCorrupt`, `UnsupportedSchema`."""
-    for _, group in groupby(rows, key=lambda row: row[1]):
+    for _, group in groupby(rows, key=itemgetter(1)):
         events = list(group)
         fields = folder.quickly(events)
         if fields is None:
