@@ -18,7 +18,9 @@ from lastword.infrastructure.sqlite import SQLiteStore
 from lastword.infrastructure.sqlite.recorder import SELECT_EVENTS
 from lastword.infrastructure.sqlite.rows import ROW_COLUMNS, SELECT_VIEW, VIEW_COLUMNS
 from lastword.infrastructure.sqlite.schema import SCHEMA_VERSION, STEPS
-from lastword.infrastructure.storing import paging, queries
+from lastword.infrastructure.storing import paging, queries, suspecting
+from lastword.infrastructure.storing.rows import owner_text
+from lastword.projections.flags import Suspicion
 from lastword.projections.queries import Cursor, RunQuery, TallyQuery, matches
 from lastword.projections.run_view import RunView
 from lastword.testing import OWNER, START
@@ -134,6 +136,19 @@ def test_active_runs_and_ids_are_looked_up(store: SQLiteStore):
     assert any("runs_by_key" in step for step in plan(store, queries.begins_with("a", 10)))
     by_id = plan(store, (f"{SELECT_VIEW} WHERE r.run_key = ?", ["a"]))
     assert not [step for step in by_id if step.startswith("SCAN")]
+
+
+def test_suspects_are_looked_for_among_active_runs(store: SQLiteStore):
+    """No run that has ended is read, and nothing longer than a page is sorted."""
+    suspicion = Suspicion(START, lambda owner: True, timedelta(minutes=1))
+    owners = plan(store, suspecting.at_work(suspicion))
+    assert any("runs_by_status (status=?)" in step.replace("INDEX ", "") for step in owners)
+    suspects = suspecting.suspects_of(suspicion, [(1, owner_text(OWNER), 60.0, 0, None)])
+    query = RunQuery(statuses=suspects.statuses)
+    for statement in (queries.active(None, 50, suspects), queries.page(query, None, 50, suspects)):
+        steps = plan(store, statement)
+        assert 2 == sum("runs USING INDEX runs_by_status (status=?)" in step for step in steps)
+    assert not [step for step in (*owners, *steps) if step.startswith(("SCAN run", "SCAN r "))]
 
 
 @pytest.mark.parametrize("topics", [TERMINAL_TOPICS, ("RunLost",), ("RunCompleted", "RunFailed")])
