@@ -143,10 +143,10 @@ class ThreadDatastore(SQLiteDatastore):
         """
         while True:
             link = None if checked or self.closed else self._local.link
-            if link is None or link.closed:
+            if link is None or link.is_closed:
                 link = self.link() if checked else self._own_link()
             link.lock.acquire()
-            if not link.closed:
+            if not link.is_closed:
                 return link
             link.lock.release()  # a fork closed it in between
 

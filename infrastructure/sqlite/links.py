@@ -35,12 +35,11 @@ INHERITED: list[Link] = []
 class Link(SQLiteConnection):
     """One open connection, the process that opened it, and the file that it really leads to."""
 
-    closed = False  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]  # a property in the base class, which takes longer
-    """True once it is closed."""
-
     def __init__(self, raw: sqlite3.Connection, path: Path | None) -> None:
         super().__init__(raw, max_age=None)
         self.raw = raw
+        self.is_closed = False
+        """The same as `closed`, which takes longer to ask."""
         self.cursor_for_writing = raw.cursor()
         """For all statements of a transaction that writes; making one for each takes longer."""
         self.lock = RLock()
@@ -92,7 +91,7 @@ class Link(SQLiteConnection):
         with self.lock, contextlib.suppress(sqlite3.Error):  # closing lets go; nothing is lost
             alone = closing.acquire(timeout=_CLOSING_SECONDS)
             try:
-                self.closed = True
+                self.is_closed = True
                 self._close()  # not the base class's `close`: its lock and ours would be taken in either order
             finally:
                 if alone:

@@ -136,7 +136,7 @@ class Step:
         if old is None:
             return new_row(self.view, _UNKNOWN, owner_id)
         moment, micros = self._moments
-        return changes(self._told, old.__dict__, moment, micros, owner_id)
+        return changes(self._told, vars(old), moment, micros, owner_id)
 
     def _known_owner(self, owner: Owner) -> int:
         number = self._known.get(owner_text(owner))
@@ -200,7 +200,7 @@ class Step:
             self._row = self._fill(lambda owner: owner_row(cursor, owner, met))
         statement, values = self._row
         view, append = self.view, self.append
-        fields = view.__dict__  # nobody else has seen it yet
+        fields = vars(view)  # nobody else has seen it yet
         position = fields["position"] = self.positions[-1][0]
         if append.view is None:
             values[-1] = position  # the last one of the view's columns
