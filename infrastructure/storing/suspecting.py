@@ -102,7 +102,8 @@ def _running(suspicion: Suspicion, gone: set[int], doubtful: set[int]) -> Condit
     """Of running runs."""
     silent = "coalesce(last_seen_at, 0) / 1e6 + lease_seconds < ?"
     seconds = _seconds(suspicion)
-    conditions, values = ["deadline_at < ?"], [to_micros(suspicion.now)]
+    conditions: list[str] = ["deadline_at < ?"]
+    values: list[Any] = [to_micros(suspicion.now)]
     if len(gone) + len(doubtful) > _MANY:
         if gone:
             return "1 = 1", []
