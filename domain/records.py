@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
 from operator import attrgetter
-from typing import Any, NoReturn, TypeVar, dataclass_transform
+from typing import Any, NoReturn, TypeVar, cast, dataclass_transform
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ _SHARED = {
 
 
 def _first_init(self: Any, *args: Any, **given: Any) -> None:
-    cls: Any = type(self)
+    cls = cast("Any", type(self))
     cls.__init__ = _init_of(cls)
     cls.__init__(self, *args, **given)
 

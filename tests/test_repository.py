@@ -180,7 +180,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             shutil.copyfile(ROOT / file, source / file)
     archive = build("build_sdist", source)
     unpacked = tmp_path_factory.mktemp("unpacked")
-    safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from 3.11.4 on
+    safely: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # 3.11.4
     shutil.unpack_archive(archive, unpacked, **safely)
     with zipfile.ZipFile(build("build_wheel", next(unpacked.iterdir()))) as content:
         return content.namelist()
