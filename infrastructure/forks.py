@@ -1,6 +1,7 @@
 """What a forked child must not take for its own: locks that a thread of the parent may have held, and runs that the parent executes.
 
-Whoever keeps such things says so once, and is told in the child. Asking for the process's id before each use costs more.
+Whoever keeps such things says so once, and is told in the child. A fork that did not tell Python, as an extension module may do it, is noticed
+by the process's id, which is looked at once for each command rather than by everybody before each use.
 """
 
 from __future__ import annotations
@@ -26,7 +27,18 @@ def tell_child(those: Inherited) -> None:
     _INHERITED.add(those)
 
 
+def notice() -> None:
+    """If this is a child that has not been told yet, tell it."""
+    if os.getpid() != _pid:
+        _after_fork_in_child()
+
+
+_pid = os.getpid()
+
+
 def _after_fork_in_child() -> None:
+    global _pid  # noqa: PLW0603  # it is the process's
+    _pid = os.getpid()
     for those in list(_INHERITED):
         those.forget_parent()
 

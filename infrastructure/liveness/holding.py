@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from ...domain.values import RunId, run_key
-from ..forks import tell_child
+from ..forks import notice, tell_child
 from ..telemetry.metrics import RUNS_EXECUTING, count
 from .owners import Heartbeat
 
@@ -29,6 +29,7 @@ class Holdings:
 
     def hold(self, run_id: RunId, lease_seconds: float | None = None) -> None:
         """The run has started here. Its lease is renewed three times before it is over, however short it is."""
+        notice()
         key = run_key(run_id)
         with self._lock:
             if key not in self._held:
@@ -47,6 +48,7 @@ class Holdings:
     @property
     def any(self) -> bool:
         """Whether this process owns a run now."""
+        notice()
         return bool(self._held)
 
     def keep_beating(self) -> None:

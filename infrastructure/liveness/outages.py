@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from ...domain.errors import LastwordError
 from ...projections.ports import RunStore
-from ..forks import tell_child
+from ..forks import notice, tell_child
 from ..logs import get_logger
 
 log = get_logger("lastword.outages")
@@ -39,6 +39,7 @@ class OutageWatch:
 
     def failed(self, tried_at: datetime) -> None:
         """A write that began at this moment did not get in."""
+        notice()
         with self._lock:
             if self._away_since is not None:
                 return
@@ -63,6 +64,7 @@ class OutageWatch:
 
         Raises `StoreUnavailable` while it still is.
         """
+        notice()
         with self._lock:
             since, self._away_since = self._away_since, None
         if since is None:

@@ -110,7 +110,7 @@ class ThreadDatastore(SQLiteDatastore):
                 )
             return self._memory
         link = self._local.link
-        if link is None or link.closed:  # a fork leaves none to the child
+        if link is None or link.closed or link.pid != os.getpid():  # a fork need not tell Python
             return self._open()  # what was there is retired with its mark
         return link
 
@@ -143,7 +143,7 @@ class ThreadDatastore(SQLiteDatastore):
         """
         while True:
             link = None if checked or self.closed else self._local.link
-            if link is None or link.is_closed:
+            if link is None or link.is_closed or link.pid != os.getpid():
                 link = self.link() if checked else self._own_link()
             link.lock.acquire()
             if not link.is_closed:

@@ -11,7 +11,7 @@ from ...domain.status import RunStatus
 from ...domain.values import RunId
 from ...projections.ports import NewEvent
 from ...projections.run_view import RunView
-from ..forks import tell_child
+from ..forks import notice, tell_child
 
 _IDLE_RUNS = 1024
 """Runs remembered that nobody works on."""
@@ -123,11 +123,13 @@ class RunCache:
 
     def waiting(self) -> list[tuple[str, Entry]]:
         """The runs that have something unsent, oldest first."""
+        notice()
         with self._guard:
             return [(key, entry) for key, entry in self._busy.items() if entry.is_waiting]
 
     def one_at_a_time(self, key: str) -> Turn:
         """A block inside which no other thread is in a block for the same run."""
+        notice()
         return Turn(self._guard, self._locks, key)
 
     def forget_parent(self) -> None:

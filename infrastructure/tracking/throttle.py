@@ -6,7 +6,7 @@ import threading
 from datetime import datetime, timedelta
 
 from ...domain.commands import RecordProgress
-from ..forks import tell_child
+from ..forks import notice, tell_child
 
 
 class ProgressThrottle:
@@ -27,6 +27,7 @@ class ProgressThrottle:
 
     def offer(self, key: str, command: RecordProgress, now: datetime) -> bool:
         """True when the report is to be stored now; else it is held."""
+        notice()
         with self._lock:
             last = self._stored_at.get(key)
             # A clock set back must not stop progress: a last time in the future counts as long ago.
