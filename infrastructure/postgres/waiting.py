@@ -4,6 +4,9 @@ A notification says no more than "look": where the store stands is what the tabl
 commit, at most every few milliseconds, because the server lets only one transaction that notifies commit at a time. One that is lost, late
 or merged with another costs nothing but time: whoever waits also looks by itself now and then, often while the notifications are not
 known to arrive, as behind a pooler.
+
+Who listens holds a lock that says so. While nobody does, nothing is sent, and writers look only a few times a second whether that has changed; who
+begins to listen looks by itself until all writers have had the time to notice.
 """
 
 from __future__ import annotations
@@ -31,6 +34,12 @@ SETTLE_SECONDS = 0.002
 """How soon it looks again for events that are there already, behind one that is still on its way."""
 _RING_SECONDS = 0.01
 """A process sends no more than one notification in this time."""
+_UNHEARD_SECONDS = 0.25
+"""The same when nobody listened to the last one."""
+_NEW_SECONDS = 1.0
+"""So long who listens is not sure that all writers know."""
+_NEW_LOOK_SECONDS = 0.01
+"""How often who waits looks by itself meanwhile."""
 _PROBE_SECONDS = 5.0
 """How often the listener checks that notifications arrive."""
 _RECONNECT_SECONDS = (0.05, 2.0)
@@ -60,7 +69,7 @@ def wait_for_event(
         left = until - monotonic()
         if left <= 0:
             return False
-        pause = LOOK_SECONDS if listener.works else POLL_SECONDS
+        pause = LOOK_SECONDS if listener.works else listener.pause
         connections.bell.wait(rung, min(left, SETTLE_SECONDS if there[0][0] else pause))
     return False
 
@@ -75,11 +84,21 @@ class Listener:
         self._pid = 0
         self._lock = threading.Lock()
         self._proven = 0.0
+        self._began = 0.0
 
     @property
     def works(self) -> bool:
-        """Whether a notification arrived not long ago."""
-        return monotonic() - self._proven < 2 * _PROBE_SECONDS
+        """Whether a notification arrived not long ago, and everybody knows that somebody listens."""
+        return monotonic() - self._proven < 2 * _PROBE_SECONDS and not self._is_new
+
+    @property
+    def pause(self) -> float:
+        """Seconds after which who waits looks by itself while it does not work."""
+        return _NEW_LOOK_SECONDS if self._is_new else POLL_SECONDS
+
+    @property
+    def _is_new(self) -> bool:
+        return monotonic() - self._began < _NEW_SECONDS
 
     def ensure_running(self) -> None:
         """Start the thread unless it runs in this process."""
@@ -112,8 +131,11 @@ class Listener:
 
     def _listen(self) -> None:
         with self._connections.separate() as link:
+            link.execute(
+                b"SELECT pg_advisory_lock_shared(%s, hashtext(%s))", (HEARD, self._channel)
+            )
             link.execute(f'LISTEN "{self._channel}"'.encode())
-            probed = 0.0
+            self._began, probed = monotonic(), 0.0
             while not self._connections.closed:
                 if monotonic() - probed > _PROBE_SECONDS:
                     notify(self._connections, self._channel)
@@ -155,25 +177,34 @@ class Ringer:
     def _run(self) -> None:
         pause = threading.Event()  # never set; a sleep that tests can see
         while self._wanted.wait() and not self._connections.closed:
-            self._send()
-            pause.wait(_RING_SECONDS)
+            pause.wait(_RING_SECONDS if self._send() else _UNHEARD_SECONDS)
 
-    def _send(self) -> None:
+    def _send(self) -> bool:
+        """Whether anybody may have heard it."""
         self._wanted.clear()
         with contextlib.suppress(
             psycopg.Error, LastwordError, OSError
         ):  # who waits looks by itself, too
-            notify(self._connections, self._channel)
+            return notify(self._connections, self._channel)
+        return True
 
 
-_NOTIFY = "SELECT set_config('synchronous_commit', 'off', true) FROM pg_notify(?::text, '')"
+HEARD = 0x4C575245
+"""The class of the advisory locks of those who listen; the one behind that of `schema.LOCK`."""
+_NOTIFY = """
+SELECT CASE WHEN pg_try_advisory_lock(?::int, hashtext(?::text)) THEN pg_advisory_unlock(?::int, hashtext(?::text))::text
+ELSE set_config('synchronous_commit', 'off', true) || pg_notify(?::text, '')::text END
+"""
+"""Nothing is to be kept of a notification, so its commit need not wait for the disk."""
 
 
-def notify(connections: Connections, channel: str) -> None:
-    """One notification."""
+def notify(connections: Connections, channel: str) -> bool:
+    """One notification, unless nobody listens; False then."""
+    lock = (HEARD, channel)
+    schema, prepare = connections.address.schema, connections.prepares
     with connections.held() as link:
-        # Nothing is to be kept of it, so its commit need not wait for the disk.
-        one_row(link, _NOTIFY, (channel,), connections.address.schema, prepare=connections.prepares)
+        row = one_row(link, _NOTIFY, (*lock, *lock, channel), schema, prepare=prepare)
+    return row != (b"true",)
 
 
 def channel_of(connections: Connections) -> str:

@@ -24,7 +24,7 @@ from lastword.infrastructure import clock, opening
 from lastword.infrastructure.postgres import PostgresStore
 from lastword.infrastructure.postgres.address import parse
 from lastword.infrastructure.postgres.clock import ServerClock
-from lastword.infrastructure.postgres.waiting import channel_of, listening
+from lastword.infrastructure.postgres.waiting import channel_of, listening, notify
 from lastword.projections.run_view import PROJECTION_VERSION
 from postgres_server import with_option
 
@@ -236,6 +236,35 @@ def test_a_notification_that_is_lost_loses_nothing(store: PostgresStore, postgre
         Writer(other).add("a", CREATED)
         assert heard.wait(LONG)
         thread.join(LONG)
+
+
+def test_nobody_is_notified_while_nobody_listens(store: PostgresStore, postgres_url: str):
+    """Who writes learns within moments that somebody does, and that he has gone."""
+    channel = channel_of(store.connections)
+    assert not notify(store.connections, channel)
+    other = PostgresStore(postgres_url)
+    listener = listening(other.connections)
+    wait_until(lambda: listener.works)
+    assert notify(store.connections, channel)
+    other.close()
+    wait_until(lambda: not notify(store.connections, channel))
+
+
+def test_who_begins_to_listen_waits_for_no_writer_to_notice(
+    store: PostgresStore, postgres_url: str
+):
+    """A writer whom nobody heard so far is heard at once."""
+    writer = Writer(store)
+    writer.add("a", CREATED)
+    with contextlib.closing(PostgresStore(postgres_url)) as other:
+        after = other.last_position()
+        for number in range(10):
+            thread = Thread(target=writer.add, args=(number, CREATED))
+            began = monotonic()
+            thread.start()
+            assert other.wait(after + number, LONG)
+            assert monotonic() - began < 1
+            thread.join(LONG)
 
 
 def test_a_listener_that_is_cut_off_connects_again(store: PostgresStore, postgres_server: str):
