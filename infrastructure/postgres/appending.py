@@ -21,15 +21,14 @@ from ...domain.events import RecordedEvent
 from ...domain.values import Owner, from_micros, to_micros
 from ...projections.ports import Append, Appended
 from ...projections.run_view import RunView, apply
-from ..mapper import EventMapper, StoredRunEvent, enveloped
-from ..storing.rows import id_of, owner_text
+from ..mapper import StoredRunEvent, encode_event, enveloped
+from ..storing.rows import id_of, key_of, owner_text
 from ..storing.sharing import Work
 from .connections import Connections, Link
 from .quick import Call, one_row, one_row_each
 from .rows import FORMAT, maybe_in, move, text_in
 from .shapes import Shape, change, creation
 
-_MAPPER = EventMapper()
 _NOWHERE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -74,32 +73,43 @@ def step_of(append: Append, connections: Connections, lease: Lease | None = None
     if before is not None and before.flag is not None:
         before = before.model_copy(update={"flag": None})  # never stored
     run_id = append.run_id if before is None else before.run_id
+    key, int_id = key_of(run_id)
+    correlation_id, version = append.correlation_id, append.expected_version
+    correlation_in = maybe_in(correlation_id)
     count = len(append.events)
-    view, events, written = before, [], []
-    for number, new in enumerate(append.events, 1):
-        stored = _MAPPER.stored(
-            new, run_id, append.expected_version + number, append.correlation_id
-        )
+    view, events = before, []
+    written: list[Any] = []
+    for number, (event_id, event, occurred_at, actor) in enumerate(append.events):
+        version += 1
         recorded = enveloped(
-            new.event,
+            event,
             run_id=run_id,
-            version=stored.originator_version,
+            version=version,
             position=0,
-            event_id=new.event_id,
-            occurred_at=new.occurred_at.astimezone(UTC),
+            event_id=event_id,
+            occurred_at=occurred_at.astimezone(UTC),
             recorded_at=_NOWHERE,
-            actor=new.actor,
-            correlation_id=append.correlation_id,
+            actor=actor,
+            correlation_id=correlation_id,
         )
         view = apply(view, recorded)
         events.append(recorded)
         if count > 1:
-            written.append(number - 1)
-        written += event_values(stored)
-        written.append(None)
+            written.append(number)
+        written += (
+            key,
+            version,
+            event.TOPIC,
+            encode_event(event),
+            bytes.fromhex(event_id),
+            to_micros(occurred_at),
+            maybe_in(actor),
+            correlation_in,
+            int_id,
+            None,
+        )
     assert view is not None  # noqa: S101  # there is an event, and `apply` gives a view
     written[-1] = move(None if before is None else before.status, view.status)
-    key = str(run_id)
 
     def owner_id(owner: Owner) -> int:
         return owner_row(connections, owner)
@@ -111,7 +121,7 @@ def step_of(append: Append, connections: Connections, lease: Lease | None = None
         if tags:
             tags.insert(0, to_micros(view.created_at))
         shape = creation(columns, count, len(view.tags))
-        values = [key, 1 if isinstance(run_id, int) else None, *row, *tags, *written]
+        values = [key, int_id, *row, *tags, *written]
         return Step(append, events, view, shape, values)
     columns, row = FORMAT.changed(before, view, owner_id)
     del row[columns.index("position")]
@@ -182,11 +192,11 @@ def _appended(step: Step, found: tuple[bytes, ...] | None) -> Appended | None:
         return None
     base, recorded_at = map(int, found)
     when = from_micros(recorded_at)
-    for number, event in enumerate(step.events):  # nobody else has seen them yet
-        vars(event).update(position=base + number, recorded_at=when)
-    view = step.view
-    vars(view).update(position=base + len(step.events) - 1)
-    return Appended(tuple(step.events), view)
+    for position, event in enumerate(step.events, base):
+        fields = vars(event)  # nobody else has seen it yet
+        fields["position"], fields["recorded_at"] = position, when
+    vars(step.view)["position"] = base + len(step.events) - 1
+    return Appended(tuple(step.events), step.view)
 
 
 def owner_row(connections: Connections, owner: Owner) -> int:

@@ -205,7 +205,7 @@ def checked(append: Append) -> None:
 def wants_exclusive(append: Append) -> bool:
     """Whether it may have to wait for another process that wants the same key."""
     return append.view is None and any(
-        getattr(new.event, "exclusive", None) is not None for new in append.events
+        vars(new.event).get("exclusive") is not None for new in append.events
     )
 
 

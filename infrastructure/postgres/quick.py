@@ -97,6 +97,8 @@ def _first_row(result: PGresult) -> Row | None:
 
 
 def _text(value: object) -> bytes:
+    if type(value) is int:
+        return b"%d" % value
     text = str(value).encode()
     if b"\0" in text:  # the server's library would end it there
         raise DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")

@@ -158,6 +158,8 @@ class Ringer:
     def ring(self) -> None:
         """Wake who waits here at once, and the others soon."""
         self._connections.bell.ring()
+        if self._wanted.is_set() and self._pid == os.getpid():
+            return  # somebody else has asked for it
         if self._thread is None or self._pid != os.getpid() or not self._thread.is_alive():
             self._pid = os.getpid()
             self._wanted = threading.Event()
