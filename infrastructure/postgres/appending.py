@@ -18,18 +18,18 @@ from ...domain.errors import (
     VersionConflict,
 )
 from ...domain.events import RecordedEvent
-from ...domain.values import Owner, from_micros, to_micros
+from ...domain.values import Owner, RunId, from_micros, to_micros
 from ...projections.ports import Append, Appended
-from ...projections.run_view import RunView, apply
+from ...projections.run_view import Fields, RunView, advance, begin, view_from
 from ..mapper import StoredRunEvent, encode_event, enveloped
 from ..storing.rows import id_of, key_of, owner_text
 from ..storing.sharing import Work
 from .connections import Connections, Link
-from .quick import Call, one_row, one_row_each
+from .quick import Call, Row, one_row, one_row_each
 from .rows import FORMAT, maybe_in, move, text_in
 from .shapes import Shape, change, creation
 
-_NOWHERE = datetime(1970, 1, 1, tzinfo=UTC)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Lease(NamedTuple):
@@ -43,22 +43,20 @@ class Lease(NamedTuple):
 class Step(Work):
     """One append as it will be written: everything but what the store decides, its positions and its time."""
 
-    __slots__ = ("append", "events", "shape", "values", "view")
+    __slots__ = ("append", "base", "recorded_at", "run_id", "shape", "values", "view")
 
     def __init__(
-        self,
-        append: Append,
-        events: list[RecordedEvent],
-        view: RunView,
-        shape: Shape,
-        values: list[Any],
+        self, append: Append, run_id: RunId, view: RunView, shape: Shape, values: list[Any]
     ) -> None:
         super().__init__()
         self.append = append
-        self.events = events
+        self.run_id = run_id
         self.view = view
+        """The fold with the new events; its position is that of the newest once they are written."""
         self.shape = shape
         self.values = values
+        self.base = self.recorded_at = 0
+        """The first position and the time, in microseconds, once they are written."""
 
     def given(self, *taken: Any) -> list[Any]:
         """The values of the statement, with those that say where positions and time come from."""
@@ -66,68 +64,91 @@ class Step(Work):
         values[self.shape.place : self.shape.place] = taken
         return values
 
+    def written(self, found: Row | None) -> Appended | None:
+        """What the answer of the server means: its first position and the time, or None when nothing was written."""
+        if found is None:
+            return None
+        base, recorded_at = found
+        self.base, self.recorded_at = int(base), int(recorded_at)
+        fields = self.view.__dict__  # nobody else has seen it yet
+        fields["position"] = self.base + len(self.append.events) - 1
+        return Appended(self.recorded, self.view)
+
+    def recorded(self) -> tuple[RecordedEvent, ...]:
+        """The events as they were written."""
+        append, recorded_at = self.append, from_micros(self.recorded_at)
+        return tuple(
+            enveloped(
+                new.event,
+                run_id=self.run_id,
+                version=append.expected_version + number + 1,
+                position=self.base + number,
+                event_id=new.event_id,
+                occurred_at=new.occurred_at.astimezone(UTC),
+                recorded_at=recorded_at,
+                actor=new.actor,
+                correlation_id=append.correlation_id,
+            )
+            for number, new in enumerate(append.events)
+        )
+
 
 def step_of(append: Append, connections: Connections, lease: Lease | None = None) -> Step:
     """One append, ready to be written. A `lease` has to be as the guard saw it, else nothing is written."""
-    before = append.view
-    if before is not None and before.flag is not None:
-        before = before.model_copy(update={"flag": None})  # never stored
-    run_id = append.run_id if before is None else before.run_id
+    run_id, version, new, old, correlation_id, _ = append
+    before: Fields | None = None
+    if old is not None:
+        before = old.__dict__
+        run_id = before["run_id"]
     key, int_id = key_of(run_id)
-    correlation_id, version = append.correlation_id, append.expected_version
-    correlation_in = maybe_in(correlation_id)
-    count = len(append.events)
-    view, events = before, []
-    written: list[Any] = []
-    for number, (event_id, event, occurred_at, actor) in enumerate(append.events):
+    correlation_id = maybe_in(correlation_id)
+    count = len(new)
+    told: Fields = {}
+    moment, micros = _LONG_AGO, 0
+    events: list[Any] = []
+    for number, (event_id, event, occurred_at, actor) in enumerate(new):
         version += 1
-        recorded = enveloped(
-            event,
-            run_id=run_id,
-            version=version,
-            position=0,
-            event_id=event_id,
-            occurred_at=occurred_at.astimezone(UTC),
-            recorded_at=_NOWHERE,
-            actor=actor,
-            correlation_id=correlation_id,
-        )
-        view = apply(view, recorded)
-        events.append(recorded)
+        moment = occurred_at if occurred_at.tzinfo is UTC else occurred_at.astimezone(UTC)
+        micros = to_micros(moment)
+        if version == 1:
+            told = begin(event, run_id, version, 0, moment)
+        else:
+            advance(told, event, version, 0, moment)
         if count > 1:
-            written.append(number)
-        written += (
+            events.append(number)
+        events += (
             key,
             version,
             event.TOPIC,
             encode_event(event),
             bytes.fromhex(event_id),
-            to_micros(occurred_at),
+            micros,
             maybe_in(actor),
-            correlation_in,
+            correlation_id,
             int_id,
             None,
         )
-    assert view is not None  # noqa: S101  # there is an event, and `apply` gives a view
-    written[-1] = move(None if before is None else before.status, view.status)
 
     def owner_id(owner: Owner) -> int:
         return owner_row(connections, owner)
 
     if before is None:
+        view = view_from(told)
+        events[-1] = move(None, view.status)
         columns, row = FORMAT.filled(view, owner_id)
         del row[columns.index("position")]
         tags: list[Any] = [text_in(text) for item in view.tags.items() for text in item]
         if tags:
             tags.insert(0, to_micros(view.created_at))
         shape = creation(columns, count, len(view.tags))
-        values = [key, int_id, *row, *tags, *written]
-        return Step(append, events, view, shape, values)
-    columns, row = FORMAT.changed(before, view, owner_id)
-    del row[columns.index("position")]
+        return Step(append, run_id, view, shape, [key, int_id, *row, *tags, *events])
+    view = view_from({**before, "flag": None, **told})  # a flag is never stored
+    events[-1] = move(before["status"], view.status)
+    columns, row = FORMAT.moved(told, before, moment, micros, owner_id)
     shape = change(columns, count, leased=lease is not None)
     held = [] if lease is None else [lease.owner, lease.renewed_at]
-    return Step(append, events, view, shape, [*row, key, append.expected_version, *held, *written])
+    values = [*row, version, key, append.expected_version, *held, *events]
+    return Step(append, run_id, view, shape, values)
 
 
 def event_values(stored: StoredRunEvent) -> list[Any]:
@@ -147,9 +168,9 @@ def event_values(stored: StoredRunEvent) -> list[Any]:
 
 def execute(link: Link, connections: Connections, step: Step, at: int | None) -> Appended | None:
     """Write one step, `at` a time in microseconds, or the server's; None when it wrote nothing. Raises the driver's errors."""
-    values = step.given(len(step.events), at)
+    values = step.given(len(step.append.events), at)
     schema, prepare = connections.address.schema, connections.prepares
-    return _appended(step, one_row(link, step.shape.alone, values, schema, prepare=prepare))
+    return step.written(one_row(link, step.shape.alone, values, schema, prepare=prepare))
 
 
 def execute_all(
@@ -164,14 +185,14 @@ def execute_all(
 
     Raises the driver's errors; then nothing was written, unless the connection was lost.
     """
-    left = sum(len(step.events) for step in steps)
+    left = sum(len(step.append.events) for step in steps)
     calls: list[Call] = [(_TAKE_HASTILY if hasty else _TAKE, (left, at))]
     for step in steps:
         calls.append((step.shape.grouped, step.given(left)))
-        left -= len(step.events)
+        left -= len(step.append.events)
     schema, prepare = connections.address.schema, connections.prepares
     _, *found = one_row_each(link, calls, schema, prepare=prepare)
-    return [_appended(step, row) for step, row in zip(steps, found, strict=True)]
+    return [step.written(row) for step, row in zip(steps, found, strict=True)]
 
 
 _HASTE_MILLISECONDS = 200
@@ -185,18 +206,6 @@ def take(link: Link, connections: Connections, count: int, at: int | None) -> tu
     row = link.execute(connections.sql(_TAKE), (count, at)).fetchone()
     assert row is not None  # noqa: S101  # a function gives a row
     return row[0], row[1]
-
-
-def _appended(step: Step, found: tuple[bytes, ...] | None) -> Appended | None:
-    if found is None:
-        return None
-    base, recorded_at = map(int, found)
-    when = from_micros(recorded_at)
-    for position, event in enumerate(step.events, base):
-        fields = vars(event)  # nobody else has seen it yet
-        fields["position"], fields["recorded_at"] = position, when
-    vars(step.view)["position"] = base + len(step.events) - 1
-    return Appended(tuple(step.events), step.view)
 
 
 def owner_row(connections: Connections, owner: Owner) -> int:

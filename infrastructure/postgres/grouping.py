@@ -59,7 +59,7 @@ class GroupCommit(Sharing[Step]):
             return self._alone(append)
         if isinstance(outcome, Exception):
             raise outcome
-        self._fold_counters_after([outcome])
+        self._fold_counters_after(step)
         return outcome
 
     def append_all(self, appends: Sequence[Append]) -> list[Appended | LastwordError | None]:
@@ -84,7 +84,8 @@ class GroupCommit(Sharing[Step]):
         for place, appended in zip(steps, written, strict=True):
             answers[place] = appended or self._answer(appends[place])
         self._ringer.ring()
-        self._fold_counters_after([answer for answer in answers if isinstance(answer, Appended)])
+        for step in steps.values():
+            self._fold_counters_after(step)
         return answers
 
     def _answer(self, append: Append) -> Appended | LastwordError | None:
@@ -111,7 +112,7 @@ class GroupCommit(Sharing[Step]):
                     appended = self._write(usual, step)
             if appended is not None:
                 self._ringer.ring()
-                self._fold_counters_after([appended])
+                self._fold_counters_after(step)
                 return appended
         raise StoreUnavailable(
             f"run {append.run_id}: expected to append, but lost {_TRIES} races against other writers; try again"
@@ -175,13 +176,11 @@ class GroupCommit(Sharing[Step]):
 
     # -- counters
 
-    def _fold_counters_after(self, appended: Sequence[Appended]) -> None:
+    def _fold_counters_after(self, step: Step) -> None:
         """Now and then; one who adds a few thousand events up costs less than many who count them."""
-        for item in appended:
-            for event in item.events:
-                if event.position % counters.FOLDED == 0:
-                    self._fold_counters()
-                    return
+        newest = step.base + len(step.append.events) - 1
+        if step.base and newest // counters.FOLDED != (step.base - 1) // counters.FOLDED:
+            self._fold_counters()
 
     def _fold_counters(self) -> None:
         try:

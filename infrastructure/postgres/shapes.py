@@ -74,11 +74,9 @@ kept AS (
 
 @lru_cache(maxsize=256)
 def change(columns: tuple[str, ...], events: int, *, leased: bool) -> Shape:
-    """For a run that is there. Values: the columns, key, version, the lease as owner and time, those of the events."""
-    changes = ", ".join(
-        f"position = taken.base + {events - 1}" if column == "position" else f"{column} = ?"
-        for column in columns
-    )
+    """For a run that is there. Values: the columns, the new version, key, version, the lease as owner and time, those of the events."""
+    changes = "".join(f"{column} = ?, " for column in (*columns, "version"))
+    changes += f"position = taken.base + {events - 1}"
     unmoved = ""
     if leased:
         unmoved = " AND (SELECT l.renewed_at FROM leases l WHERE l.owner = ?::text) IS NOT DISTINCT FROM ?::bigint"
