@@ -29,8 +29,9 @@ log = get_logger("lastword.store")
 
 _TRIES = 100
 """After so many changes between a look and the write, something else is wrong."""
-PATIENCE_SECONDS = 0.1
-"""Whoever was not taken along for so long goes alone: the thread that writes may be waiting for somebody's lock."""
+PATIENCE_SECONDS = 0.002
+"""Whoever was not taken along for so long writes beside the one who does: he waits for the disk, or for somebody's lock. The server lets
+transactions that end at one moment share a wait for the disk."""
 
 
 class GroupCommit(Sharing[Step]):
@@ -170,9 +171,6 @@ class GroupCommit(Sharing[Step]):
 
     def _meaning(self, error: Exception) -> LastwordError:
         return error if isinstance(error, LastwordError) else translate(error, self._url)
-
-    def _overdue(self, work: Step) -> None:
-        work.outcome = None  # so it goes alone
 
     # -- counters
 

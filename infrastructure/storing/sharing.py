@@ -1,7 +1,8 @@
 """What several threads want done at one moment, done by one of them.
 
 There is no thread for it. Who finds nobody at work works at once, and takes along whatever others have queued meanwhile; who
-finds somebody at work queues, and waits until it was taken along or the turn is free. Who is alone pays for a look at an empty queue.
+finds somebody at work queues, and waits until it was taken along or the turn is free. Who has waited long, as the one at work waits for a
+disk or for somebody's lock, takes along what has queued and works beside him. Who is alone pays for a look at an empty queue.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ MOST = 64
 """Pieces of work in one go; more wait for the next, so that nobody waits for a crowd."""
 
 _GLANCE_SECONDS = 0.1
-"""So often a thread that waits looks whether the one that it waits for is still there."""
+"""So often a thread that waits looks up, so that an interrupt reaches it."""
+_ABANDONED_SECONDS = 60.0
+"""After so long nobody is at work any more on what was taken along."""
 
 
 class Work:
@@ -89,7 +92,7 @@ class Sharing(ABC, Generic[W]):
     def __init__(self, url: str, patience: float) -> None:
         self._url = url
         self._patience = patience
-        """Seconds for which work may wait to be taken along."""
+        """Seconds for which work waits to be taken along."""
 
     @property
     @abstractmethod
@@ -104,10 +107,6 @@ class Sharing(ABC, Generic[W]):
     def _meaning(self, error: Exception) -> LastwordError:
         """What is raised instead of an error of the driver."""
 
-    @abstractmethod
-    def _overdue(self, work: W) -> None:
-        """Nobody has taken it along for too long, and nobody will. Raises that, or puts into it what is to be done instead."""
-
     def _share(self, work: W) -> None:
         """Return when it is done. Raises what interrupts this thread."""
         turn = self.turn
@@ -115,20 +114,16 @@ class Sharing(ABC, Generic[W]):
         try:
             if turn.acquire():
                 self._lead(turn, work)
-            else:
+            if not work.done:
                 self._follow(turn, work)
         except BaseException:
             turn.withdraw(work)
             raise
 
     def _lead(self, turn: Turn[W], own: W) -> None:
-        """Do everything that waits; the turn is ours."""
+        """Do everything that waits, the turn is ours; until ours is done, or somebody else has taken it along."""
         try:
-            while not own.done:
-                works = turn.take()
-                if not works:
-                    own.outcome, own.done = self._deserted(), True
-                    return
+            while not own.done and (works := turn.take()):
                 self._do_for_all(works, own)
         finally:
             turn.release()
@@ -152,20 +147,22 @@ class Sharing(ABC, Generic[W]):
                 wake(work)
 
     def _follow(self, turn: Turn[W], work: W) -> None:
-        """Wait until somebody has done the work, or the turn is ours."""
+        """Wait until somebody has done the work, or the turn is ours, or patience is at its end."""
         gate = threading.Lock()
         gate.acquire()
         work.wake = gate.release
         ends = monotonic() + self._patience
         while not work.done:
             left = ends - monotonic()
-            if left <= 0 and turn.withdraw(work):
-                self._overdue(work)
-                return
-            # Taken along and not done yet: whoever took it is at it, and says so in the time that it may take.
-            gate.acquire(timeout=_GLANCE_SECONDS if left <= 0 else min(left, _GLANCE_SECONDS))
-            if not work.done and turn.acquire():
-                self._lead(turn, work)
+            if left > 0:
+                gate.acquire(timeout=min(left, _GLANCE_SECONDS))
+                if not work.done and turn.acquire():
+                    self._lead(turn, work)
+            elif works := turn.take():
+                self._do_for_all(works, work)
+            elif not gate.acquire(timeout=_ABANDONED_SECONDS) and not work.done:
+                # Taken along, and whoever took it has not come back.
+                work.outcome, work.done = self._deserted(), True
 
     def _for_another(self, error: Exception) -> LastwordError:
         """The same for another thread: an exception belongs to the one that raises it."""

@@ -12,6 +12,7 @@ import pytest
 from contracts.kit import LONG
 from faults.kit import wait_until
 from lastword.domain.errors import LastwordError, StoreUnavailable
+from lastword.infrastructure.storing import sharing
 from lastword.infrastructure.storing.sharing import Sharing, Turn, Work
 
 
@@ -38,7 +39,7 @@ class Adding(Sharing[Sum]):
     def turn(self) -> Turn[Sum]:
         return self._turn
 
-    def add(self, number: int) -> int | str:
+    def add(self, number: int) -> int:
         work = Sum(number)
         self._share(work)
         if isinstance(work.outcome, Exception):
@@ -54,9 +55,6 @@ class Adding(Sharing[Sum]):
 
     def _meaning(self, error: Exception) -> LastwordError:
         return StoreUnavailable(str(error))
-
-    def _overdue(self, work: Sum) -> None:
-        work.outcome = "alone"
 
 
 def held(adding: Adding, number: int) -> list[threading.Thread]:
@@ -125,14 +123,18 @@ def test_each_raises_an_error_of_its_own():
     assert all(error is not None and error.__cause__ is fault for error in others)
 
 
-def test_who_waits_too_long_is_let_go():
-    """And its work is not done by anybody any more."""
-    adding = Adding(patience=0.05)
-    assert adding.turn.acquire()
-    assert "alone" == adding.add(1)
-    assert 0 == adding.turn.waiting
+def test_who_waits_too_long_works_beside_the_other():
+    """And takes along whatever has queued meanwhile."""
+    adding = Adding()
+    threads = held(adding, 2)
+    hasty = Adding(patience=0.01)
+    hasty._turn = adding.turn
+    assert 8 == hasty.add(7)
+    for thread in threads:
+        thread.join(LONG)
+    assert [[0, 1, 7]] == hasty.groups
     adding.turn.release()
-    assert [] == adding.groups
+    assert 3 == adding.add(2)
 
 
 def test_an_interrupt_of_the_one_who_works_is_told_to_the_others():
@@ -173,18 +175,19 @@ def test_an_interrupt_of_the_one_who_works_is_told_to_the_others():
     assert 4 == adding.add(3)
 
 
-def test_who_waits_for_a_thread_that_has_ended_is_told():
+def test_who_waits_for_a_thread_that_has_ended_is_told(monkeypatch: pytest.MonkeyPatch):
     """Taken along by one that never came back."""
-    adding = Adding()
+    monkeypatch.setattr(sharing, "_ABANDONED_SECONDS", 0.05)
+    adding = Adding(patience=0.05)
     with ThreadPoolExecutor(1) as pool:
         assert adding.turn.acquire()
         future = pool.submit(adding.add, 1)
         wait_until(lambda: adding.turn.waiting == 1)
         assert 1 == len(adding.turn.take())
-        adding.turn.release()
         with pytest.raises(StoreUnavailable, match="has ended; try again") as caught:
             future.result(LONG)
     assert caught.value.transient
+    adding.turn.release()
     assert 3 == adding.add(2)
 
 
