@@ -70,7 +70,7 @@ class Step(Work):
             return None
         base, recorded_at = found
         self.base, self.recorded_at = int(base), int(recorded_at)
-        fields = self.view.__dict__  # nobody else has seen it yet
+        fields = vars(self.view)  # nobody else has seen it yet
         fields["position"] = self.base + len(self.append.events) - 1
         return Appended(self.recorded, self.view)
 
@@ -98,7 +98,7 @@ def step_of(append: Append, connections: Connections, lease: Lease | None = None
     run_id, version, new, old, correlation_id, _ = append
     before: Fields | None = None
     if old is not None:
-        before = old.__dict__
+        before = vars(old)
         run_id = before["run_id"]
     key, int_id = key_of(run_id)
     correlation_id = maybe_in(correlation_id)
