@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from ..domain.errors import LastwordError
-from ..domain.events import RecordedEvent, RunEvent
+from ..domain.events import RecordedEvent, RunCreated, RunEvent
 from ..domain.records import record
 from ..domain.status import RunStatus
 from ..domain.values import Owner, RunId
@@ -46,6 +46,14 @@ class Append(NamedTuple):
     correlation_id: str | None = None
     guard: Callable[[RunView], bool] | None = None
     """Called inside the transaction with the run's current view, lease included; False: append nothing."""
+
+    @property
+    def exclusive(self) -> str | None:
+        """The key of which the run wants to be the only active one."""
+        if self.view is not None:
+            return self.view.exclusive
+        created = (new.event for new in self.events if isinstance(new.event, RunCreated))
+        return next((event.exclusive for event in created), None)
 
 
 class Appended:

@@ -251,10 +251,8 @@ def refusal(link: Link, connections: Connections, append: Append) -> LastwordErr
 
 
 def _held(link: Link, connections: Connections, append: Append) -> RunAlreadyActive | None:
-    """Who has the exclusive key that a new run wants."""
-    exclusive = next(
-        (value for new in append.events if (value := getattr(new.event, "exclusive", None))), None
-    )
+    """Who has the exclusive key that the run wants."""
+    exclusive = append.exclusive
     if exclusive is None:
         return None
     active = link.execute(

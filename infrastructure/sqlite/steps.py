@@ -252,14 +252,7 @@ class Step:
             found = self._version_before(cursor)
             return VersionConflict(append.run_id, append.expected_version, found)
         if "runs.exclusive" in message:
-            exclusive = next(
-                (
-                    value
-                    for new in append.events
-                    if (value := getattr(new.event, "exclusive", None))
-                ),
-                "",
-            )
+            exclusive = append.exclusive or ""
             active = cursor.execute(
                 "SELECT run_key, int_id FROM runs WHERE exclusive = ? AND status IN ('pending', 'running')",
                 (exclusive,),

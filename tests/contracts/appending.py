@@ -198,6 +198,17 @@ class Appending:
         writer.add("a", RunCompleted(result=1))
         assert seen(store.view("b")).status == RunStatus.PENDING
 
+    def test_a_run_that_would_be_active_again_is_told_who_has_its_key(self, store: RunStore):
+        """The rules let no run come back; the store does not rely on it."""
+        writer = Writer(store)
+        writer.start("a", exclusive="nightly")
+        writer.add("a", RunCompleted())
+        writer.add("b", RunCreated(name="import", exclusive="nightly"))
+        with pytest.raises(RunAlreadyActive) as caught:
+            writer.add("a", STARTED)
+        assert "b" == caught.value.active_run_id
+        assert 3 == len(store.read_run("a"))
+
     def test_of_many_that_want_a_key_at_once_one_gets_it(self, store: RunStore):
         """All others are told who."""
 
