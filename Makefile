@@ -22,7 +22,7 @@ PIP_INSTALL := $(PIP) install -qq --constraint constraints.txt
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test test-all lint format typecheck bench docs constraints clean
+.PHONY: help demo test soak test-all lint format typecheck bench docs constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -30,8 +30,11 @@ help: ## list the targets
 demo: $(STAMPS)/core ## a two-minute tour on a throw-away store
 	@$(BIN)/lastword demo $(ARGS)
 
-test: $(STAMPS)/test ## run all tests
-	@$(BIN)/python -m pytest -n logical --dist loadgroup $(ARGS)
+test: $(STAMPS)/test ## run all tests but the soaks
+	@$(BIN)/python -m pytest -n logical --dist loadgroup -m "not soak" $(ARGS)
+
+soak: $(STAMPS)/test ## run the soaks: faults of a PostgreSQL that is written to, every benchmark in its short form
+	@$(BIN)/python -m pytest -n logical --dist loadgroup -m soak $(ARGS)
 
 test-all: $(STAMPS)/lint ## run all tests on every Python from 3.11 on that is installed here
 	@$(BIN)/python .ci/test_all.py $(ARGS)

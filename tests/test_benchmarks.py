@@ -29,6 +29,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.soak
 def test_nothing_is_grossly_slow(tmp_path: Path) -> None:
     """`make bench ARGS=--smoke` measures every section, draws each table, and fails where something is wrong, not slow."""
     file, pictures = tmp_path / "figures.json", tmp_path / "pictures"

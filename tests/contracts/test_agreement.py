@@ -254,7 +254,8 @@ def _unplaced(view: RunView) -> RunView:
 
 
 @pytest.mark.xdist_group("agreement")
-def test_all_stores_agree(postgres_server: str) -> None:
+@pytest.mark.parametrize("walks", [6, pytest.param(60, marks=pytest.mark.soak)])
+def test_all_stores_agree(postgres_server: str, walks: int) -> None:
     """Whatever is asked of them, in whatever order."""
 
     class Here(Agreement):
@@ -263,7 +264,7 @@ def test_all_stores_agree(postgres_server: str) -> None:
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=8,
+            max_examples=walks,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
