@@ -119,7 +119,6 @@ class Processes:
 
 def serve(worker: Worker) -> None:
     """A child's side: live for as many seconds as each line says, and answer with the number of lifecycles."""
-    worker.lifecycle()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:
