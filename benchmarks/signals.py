@@ -129,9 +129,6 @@ def _other_process(
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdout.readline()
-        before = _cpu_seconds(process.pid)
-        time.sleep(idle)
-        spent = (_cpu_seconds(process.pid) - before) / idle
         delays: list[float] = []
         for _ in range(times):
             run_id = tracker.create(NAME)
@@ -139,6 +136,9 @@ def _other_process(
             tracker.complete(run_id)
             heard = float(process.stdout.readline())
             delays.append(heard - tracker.committed[run_id])
+        before = _cpu_seconds(process.pid)  # now that it has begun, and has imported what it needs
+        time.sleep(idle)
+        spent = (_cpu_seconds(process.pid) - before) / idle
         process.kill()
     return delays, spent
 

@@ -157,7 +157,7 @@ class SQLiteStore(AskedStore):
 
     @translated
     def wait(self, after: int, timeout: float) -> bool:
-        """See `RunStore.wait`. Appends of other processes are noticed within 20 ms."""
+        """See `RunStore.wait`. Appends of other processes are noticed within 40 ms."""
         return wait_for_event(self._recorder, after, timeout)
 
     @translated
