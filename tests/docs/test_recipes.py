@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -167,7 +168,8 @@ def test_the_cells_of_the_notebook(notebook: Notebook, tmp_path: Path) -> None:
 
         notebook.begin("%%tracked killed\nimport time\ntime.sleep(60)")
         wait_until(lambda: status("killed") == "running")
-        notebook.manager.shutdown_kernel(now=True)
+        notebook.manager.signal_kernel(signal.SIGKILL)  # `shutdown_kernel` interrupts it first
+        wait_until(lambda: not notebook.manager.is_alive())
         (flagged,) = tracker.flagged()
         assert flagged.flag is not None
         assert ("killed", "owner_gone") == (flagged.name, flagged.flag.reason)
