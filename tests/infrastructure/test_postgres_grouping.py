@@ -179,8 +179,11 @@ def _let_go(store: PostgresStore) -> bool:
     return False
 
 
-def test_a_lost_connection_is_told_to_all(postgres_url: str, pool: ThreadPoolExecutor):
+def test_a_lost_connection_is_told_to_all(
+    postgres_url: str, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+):
     """Each by an error of its own. The commit went through: whoever looks finds its events there, once."""
+    monkeypatch.setattr(grouping, "PATIENCE_SECONDS", LONG)
     with (
         Proxy(port_of(postgres_url)) as proxy,
         contextlib.closing(PostgresStore(through(proxy, postgres_url))) as store,
