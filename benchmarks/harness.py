@@ -6,6 +6,7 @@ run in every round, each round starts with another one, and a ratio is the media
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sqlite3
@@ -18,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
+
+import psutil
 
 PACKAGES = ("lastword", "eventsourcing", "pydantic", "pydantic_core", "structlog", "uuid_utils")
 
@@ -184,3 +187,12 @@ def _cpu() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or "unknown"
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process and all its children have had until now, those that have ended too."""
+    process, found = psutil.Process(pid), 0.0
+    for child in process.children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # just ended: its parent has its time
+            found += sum(child.cpu_times()[:2])
+    return found + sum(process.cpu_times()[:4])

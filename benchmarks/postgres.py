@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import psycopg
 from crowds import Crowd, Processes, Threads, in_turns
+from harness import cpu_seconds
 from report import Column, Options, Section, Table, Target
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -105,28 +105,19 @@ def _cpu(server: Server, lifecycles: int) -> Table:
         worker = MAKERS[name](server.url)
         for _ in range(20):
             worker.lifecycle()
-        begin, here, there = _journal(server), time.thread_time(), _server_cpu(server)
+        begin, here, there = _journal(server), time.thread_time(), cpu_seconds(server.pid)
         for _ in range(lifecycles):
             worker.lifecycle()
         table.rows.append(
             {
                 "name": MAKERS[name].name,
                 "client": (time.thread_time() - here) / steps * 1e6,
-                "server": (_server_cpu(server) - there) / steps * 1e6,
+                "server": (cpu_seconds(server.pid) - there) / steps * 1e6,
                 "journal": (_journal(server) - begin) / lifecycles,
             }
         )
         worker.close()
     return table
-
-
-def _server_cpu(server: Server) -> float:
-    """Seconds that all of its processes together have had."""
-    found = 0.0
-    for process in psutil.Process(server.pid).children():
-        spent = process.cpu_times()
-        found += spent.user + spent.system
-    return found
 
 
 def _journal(server: Server) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contenders import NAME
-from harness import quartiles
+from harness import cpu_seconds, quartiles
 from report import Column, Options, Section, Table, Target
 
 from lastword import Receipt, RunContext, RunManager, RunTracker
@@ -136,18 +136,11 @@ def _other_process(
             tracker.complete(run_id)
             heard = float(process.stdout.readline())
             delays.append(heard - tracker.committed[run_id])
-        before = _cpu_seconds(process.pid)  # now that it has begun, and has imported what it needs
+        before = cpu_seconds(process.pid)  # now that it has begun, and has imported what it needs
         time.sleep(idle)
-        spent = (_cpu_seconds(process.pid) - before) / idle
+        spent = (cpu_seconds(process.pid) - before) / idle
         process.kill()
     return delays, spent
-
-
-def _cpu_seconds(pid: int) -> float:
-    import psutil
-
-    spent = psutil.Process(pid).cpu_times()
-    return spent.user + spent.system
 
 
 def _beats(tracker: RunTracker, times: int) -> list[float]:

@@ -43,6 +43,19 @@ def test_nothing_is_grossly_slow(tmp_path: Path) -> None:
     assert all(table["rows"] for table in tables)
 
 
+def test_cpu_time_counts_children_that_end_meanwhile() -> None:
+    """A server's process may end between the list of them and the look at it, and its time is not lost."""
+    code = (
+        "import os, psutil, subprocess, sys; from harness import cpu_seconds\n"
+        "ended = subprocess.Popen([sys.executable, '-c', 'sum(range(3_000_000))'])\n"
+        "children = [psutil.Process(ended.pid)]; ended.wait()\n"
+        "psutil.Process.children = lambda self: children\n"
+        "here = sum(os.times()[:2])\n"
+        "assert cpu_seconds(os.getpid()) >= here + 0.02"
+    )
+    run("-c", code)
+
+
 def test_the_floor_writes_the_rows_that_lastword_writes(tmp_path: Path) -> None:
     """A floor that left a column out would make every ratio a lie."""
     code = (
