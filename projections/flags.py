@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -114,14 +115,27 @@ def _owner_gone(view: RunView, owner_alive: bool | None) -> Flag | None:
 def _silent(
     view: RunView, now: datetime, outages: tuple[tuple[datetime, datetime], ...]
 ) -> Flag | None:
-    seen = _last_sign(view)
-    lease = timedelta(seconds=min(_LONGEST_LEASE_SECONDS, view.lease_seconds))
-    if now - seen <= lease:  # most are; outages could only make it longer
+    seen, seconds = _last_sign(view), view.lease_seconds
+    if now - seen <= _lease(seconds):  # most are; outages could only make it longer
         return None
+    owner = view.owner
+    who = "its owner" if owner is None else f"pid {owner.pid} on {owner.host}"
+    return _silence(who, seen, seconds, now, outages)
+
+
+@lru_cache(maxsize=64)
+def _silence(
+    who: str,
+    seen: datetime,
+    lease_seconds: float,
+    now: datetime,
+    outages: tuple[tuple[datetime, datetime], ...],
+) -> Flag | None:
+    """The flag of all runs whose owner was last heard of at one moment: they share its lease, and one question asks for many of them."""
+    lease = _lease(lease_seconds)
     expires = _expiry(seen, lease, outages)
     if now <= expires:
         return None
-    who = "its owner" if view.owner is None else f"pid {view.owner.pid} on {view.owner.host}"
     excused = expires - seen - lease
     away = f" (the store was away for {_seconds(excused)} of it)" if excused else ""
     return Flag(
@@ -129,6 +143,11 @@ def _silent(
         since=expires,
         detail=f"{who} was last heard of {_seconds(now - seen)} ago{away}; its lease is {_seconds(lease)}",
     )
+
+
+@lru_cache(maxsize=64)
+def _lease(seconds: float) -> timedelta:
+    return timedelta(seconds=min(_LONGEST_LEASE_SECONDS, seconds))
 
 
 def _expiry(
