@@ -26,6 +26,7 @@ from lastword import RunTracker
 from lastword.infrastructure.liveness.owners import this_owner
 from lastword.infrastructure.sqlite import SQLiteStore
 from lastword.infrastructure.sqlite.links import PRAGMAS
+from lastword.infrastructure.sqlite.rows import OF_RUN
 
 NAME = "import"
 RESULT: dict[str, JsonValue] = {"rows": 10}
@@ -75,11 +76,11 @@ class Floor:
     )
     _STARTED = (
         "UPDATE runs SET status = 'running', started_at = ?, last_seen_at = ?, owner = ?, version = 2, position = ?"
-        " WHERE run_key = ? AND version = 1"
+        f" WHERE {OF_RUN} AND version = 1"
     )
     _COMPLETED = (
         "UPDATE runs SET status = 'completed', finished_at = ?, last_seen_at = ?, result = ?, version = 3, position = ?"
-        " WHERE run_key = ? AND version = 2"
+        f" WHERE {OF_RUN} AND version = 2"
     )
 
     def __init__(self, folder: Path, name: str = "floor.db") -> None:

@@ -25,6 +25,7 @@ from report import Column, Options, Row, Section, Table, Target
 from stores import cached
 
 from lastword import RunTracker
+from lastword.infrastructure.sqlite.rows import OF_RUN
 
 RUNS, LISTENERS = 100_000, 1_000
 _COLUMNS = (
@@ -69,7 +70,7 @@ def _serve_floor(path: str) -> None:
 
     @app.get("/api/runs/{run_id}")
     def one(run_id: str) -> Any:
-        return rows("WHERE run_key = ?", run_id)[0]
+        return rows(f"WHERE {OF_RUN}", run_id)[0]
 
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -17,7 +17,7 @@ from ...projections.run_view import RunView, fold_view
 from ..mapper import EVENT_COLUMNS, EventMapper, StoredRunEvent, recorded_event
 from .datastore import ThreadDatastore
 from .recorder import SELECT_EVENTS
-from .rows import SELECT_BARE_VIEW, id_of, view_of
+from .rows import OF_RUN, SELECT_BARE_VIEW, id_of, view_of
 
 _STORE_BATCH = 20
 _ACTIVE = f"({', '.join(repr(status.value) for status in sorted(ACTIVE))})"
@@ -105,7 +105,7 @@ def stored_for_store(raw: sqlite3.Cursor, new: NewEvent) -> StoredRunEvent:
 
 def _whole(raw: sqlite3.Cursor, key: str, version: int) -> tuple[int, RunView, list[Any]] | None:
     """Number, view and events of a finished run; None when it is gone, or has moved on. Raises `StoreCorrupt`."""
-    row = raw.execute(f"{SELECT_BARE_VIEW} WHERE r.run_key = ?", (key,)).fetchone()
+    row = raw.execute(f"{SELECT_BARE_VIEW} WHERE r.{OF_RUN}", (key,)).fetchone()
     if row is None:
         return None
     view = view_of(row)

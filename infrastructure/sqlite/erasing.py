@@ -17,7 +17,7 @@ from .archiving import append_event, delete_row
 from .datastore import ThreadDatastore
 from .links import Link
 from .recorder import SELECT_EVENTS
-from .rows import SELECT_BARE_VIEW, insert_rows, row_of, view_of
+from .rows import OF_RUN, SELECT_BARE_VIEW, insert_rows, row_of, view_of
 from .steps import owner_row
 
 _REPLACE = """
@@ -63,7 +63,7 @@ def compact(datastore: ThreadDatastore, *, whole: bool) -> bool:
 
 
 def _write_row(raw: sqlite3.Cursor, key: str) -> RunView:
-    row = raw.execute(f"{SELECT_BARE_VIEW} WHERE r.run_key = ?", (key,)).fetchone()
+    row = raw.execute(f"{SELECT_BARE_VIEW} WHERE r.{OF_RUN}", (key,)).fetchone()
     events = raw.execute(
         f"{SELECT_EVENTS} WHERE originator_id = ? ORDER BY originator_version", (key,)
     ).fetchall()

@@ -25,7 +25,7 @@ from ..storing.folding import Folder, folded
 from .datastore import ThreadDatastore
 from .links import Link
 from .recorder import SELECT_EVENTS
-from .rows import ROW_COLUMNS, insert_rows, row_of
+from .rows import OF_RUN, ROW_COLUMNS, insert_rows, row_of
 from .schema import COUNTING, PROJECTION_TABLES, projection
 from .steps import owner_row
 
@@ -166,7 +166,7 @@ class Rebuild:
             self._forget_archived(raw)
         for (key,) in late:
             row = raw.execute(
-                f"DELETE FROM runs{self._suffix} WHERE run_key = ? RETURNING number", (key,)
+                f"DELETE FROM runs{self._suffix} WHERE {OF_RUN} RETURNING number", (key,)
             ).fetchone()
             if row is not None:
                 self._rows -= 1

@@ -16,6 +16,7 @@ from ..storing.columns import ROW_COLUMNS, SELECT_BARE_VIEW, SELECT_VIEW, VIEW_C
 from ..storing.rows import OwnerId, RowFormat, id_of, key_of, owner_from, owner_text
 
 __all__ = [
+    "OF_RUN",
     "ROW_COLUMNS",
     "SELECT_BARE_VIEW",
     "SELECT_VIEW",
@@ -30,6 +31,10 @@ __all__ = [
     "row_of",
     "view_of",
 ]
+
+OF_RUN = "number = (SELECT position FROM events WHERE originator_id = ? AND originator_version = 1)"
+"""A condition on rows: that of the run with this key. A row has the position of its run's first event for a number, so the index that keeps the
+log free of repeats leads to it, and needs no other one beside it."""
 
 _NONE = type(None)
 _INT64 = 1 << 63
@@ -105,4 +110,4 @@ def _insert(columns: tuple[str, ...]) -> str:
 @lru_cache(maxsize=256)
 def _update(columns: tuple[str, ...]) -> str:
     assignments = ", ".join(f"{column} = ?" for column in (*columns, "version", "position"))
-    return f"UPDATE runs SET {assignments} WHERE run_key = ? AND version = ?"
+    return f"UPDATE runs SET {assignments} WHERE {OF_RUN} AND version = ?"

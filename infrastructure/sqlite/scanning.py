@@ -1,5 +1,6 @@
 """Reading the whole store in one snapshot: run by run, for comparing rows with events, or event by event as they lie there."""
 
+# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 import sqlite3
@@ -21,6 +22,19 @@ CHECK_CACHE_KIB = 32_000
 """Of pages in memory while everything is read in the order of runs, which need not be that of the file."""
 
 Row = Sequence[Any]
+
+_IN_ITS_PLACE = "e.position = r.number AND e.originator_id = r.run_key AND e.originator_version = 1"
+"""Holds for a row `r` and the first event `e` of its run."""
+_ALONG_THE_LOG = f"""
+{SELECT_BARE_VIEW.replace("FROM runs r", "FROM events e CROSS JOIN runs r ON r.number = e.position")}
+WHERE e.originator_id > ? AND e.originator_version = 1 ORDER BY e.originator_id
+"""
+_SORTED = f"""
+{SELECT_BARE_VIEW} LEFT JOIN events e ON {_IN_ITS_PLACE} WHERE r.run_key > ? ORDER BY r.run_key, e.position IS NULL
+"""
+_STRAY = (
+    f"SELECT 1 FROM runs r WHERE NOT EXISTS (SELECT 1 FROM events e WHERE {_IN_ITS_PLACE}) LIMIT 1"
+)
 
 
 def scan(datastore: ThreadDatastore) -> Generator[ScannedRun]:
@@ -55,9 +69,14 @@ def check(datastore: ThreadDatastore) -> Generator[ScannedRun | SoundRuns]:
 
 
 def _behind(raw: sqlite3.Connection, key: object) -> tuple[Iterator[Row], Iterator[Row]]:
-    """Rows and events behind a key, in order of the key."""
+    """Rows and events behind a key, in order of the key.
+
+    First events lead to the rows that are in their place. Where there are others, all are sorted, on the disk; of two rows with one key that
+    in its place comes first.
+    """
+    has_strays = raw.execute(_STRAY).fetchone() is not None
     return (
-        _each(raw, f"{SELECT_BARE_VIEW} WHERE r.run_key > ? ORDER BY r.run_key", key),
+        _each(raw, _SORTED if has_strays else _ALONG_THE_LOG, key),
         _each(
             raw,
             f"{SELECT_EVENTS} WHERE originator_id > ? ORDER BY originator_id, originator_version",
@@ -107,6 +126,7 @@ def snapshot(datastore: ThreadDatastore) -> Link:
             source.lock.release()
     else:
         link = datastore.separate_link()
+        link.raw.execute("PRAGMA temp_store = FILE")
         link.raw.execute("BEGIN")
     link.raw.text_factory = _text
     return link

@@ -1,7 +1,8 @@
 """The tables, and how a file becomes a store.
 
 The log (`events`) and what belongs to it are changed by numbered steps, each in one transaction. The projection (`runs`,
-`run_tags`, `status_counts`) is derived: it is never migrated but computed anew when `PROJECTION_VERSION` changes.
+`run_tags`, `status_counts`) is derived: its columns are never migrated but computed anew when `PROJECTION_VERSION` changes; a step
+may make or drop its indexes.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE outages (since INTEGER PRIMARY KEY, until INTEGER NOT NULL)",
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
     ),
+    (),  # drops the index of the keys of rows, which may have one of several names
 )
 """Step n leads from schema n to schema n + 1. A released step never changes."""
 
@@ -102,7 +104,6 @@ def projection(suffix: str = "") -> tuple[str, ...]:
             position INTEGER NOT NULL
         )
         """,
-        f"CREATE UNIQUE INDEX runs_by_key{suffix} ON runs{suffix} (run_key)",
         f"CREATE INDEX runs_by_status{suffix} ON runs{suffix} (status, created_at)",
         f"CREATE INDEX runs_by_name{suffix} ON runs{suffix} (name, status, created_at)",
         f"""
@@ -215,4 +216,15 @@ def _step(connection: sqlite3.Connection, version: int) -> None:
         )
         connection.execute("INSERT INTO meta VALUES ('projection', ?)", (PROJECTION_VERSION,))
         connection.execute("INSERT INTO meta VALUES ('store_id', ?)", (str(uuid4()),))
+    if version == 1:
+        _drop_index_of_keys(connection)
     connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def _drop_index_of_keys(connection: sqlite3.Connection) -> None:
+    """The log's own index leads to a row. A rebuild has left the index under the name that it had for its shadow."""
+    found = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'index' AND name GLOB 'runs_by_key*'"
+    ).fetchall()
+    for (name,) in found:
+        connection.execute(f'DROP INDEX "{name}"')

@@ -5,7 +5,7 @@ row's new values. Inside remain one statement an event and one for the row. Only
 in as soon as it does.
 """
 
-# statements are put together from names of our own; values are always bound
+# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 import sqlite3
@@ -28,7 +28,7 @@ from ...projections.ports import Append, Appended
 from ...projections.run_view import Fields, RunView, advance, begin, view_from
 from ..mapper import encode_event, enveloped
 from .links import Link
-from .rows import SELECT_VIEW, changes, id_of, new_row, owner_text, view_of
+from .rows import OF_RUN, SELECT_VIEW, changes, id_of, new_row, owner_text, view_of
 
 _INSERT = """
 INSERT INTO events (originator_id, originator_version, topic, state, event_id, occurred_at, actor, correlation_id, int_id, recorded_at)
@@ -237,7 +237,7 @@ class Step:
         ).fetchone()
         if older < append.expected_version:
             return VersionConflict(append.run_id, append.expected_version, older)
-        row = cursor.execute("SELECT version FROM runs WHERE run_key = ?", (self.key,)).fetchone()
+        row = cursor.execute(f"SELECT version FROM runs WHERE {OF_RUN}", (self.key,)).fetchone()
         found = "no row" if row is None else f"a row of version {row[0]}"
         return StoreCorrupt(
             f"run {append.run_id}: expected a row of version {append.expected_version}, found {found},"
@@ -259,7 +259,7 @@ class Step:
             ).fetchone()
             if active is not None:
                 return RunAlreadyActive(append.run_id, exclusive, id_of(*active))
-        if "runs.run_key" in message or "runs.number" in message:
+        if "runs.number" in message:
             return StoreCorrupt(
                 f"run {append.run_id}: expected no row for a run without events, found one;"
                 " `lastword rebuild` computes all rows anew"
@@ -285,7 +285,7 @@ def _insert(
 
 
 def _allows(guard: Callable[[RunView], bool], cursor: sqlite3.Cursor, key: str) -> bool:
-    cursor.execute(f"{SELECT_VIEW} WHERE r.run_key = ?", (key,))
+    cursor.execute(f"{SELECT_VIEW} WHERE r.{OF_RUN}", (key,))
     row = cursor.fetchone()
     return row is None or guard(view_of(row))
 

@@ -45,7 +45,7 @@ from .past import past, position_at
 from .preparing import Preparation, prepare_memory
 from .rebuilding import Rebuild, rebuild_if_outdated
 from .recorder import SELECT_EVENTS, RunRecorder
-from .rows import SELECT_VIEW, view_of
+from .rows import OF_RUN, SELECT_VIEW, view_of
 from .scanning import check, scan
 from .scanning import log as read_log
 from .waiting import wait_for_event
@@ -163,7 +163,7 @@ class SQLiteStore(AskedStore):
     @translated
     def view(self, run_id: RunId) -> RunView | None:
         """See `RunStore.view`."""
-        rows = self._datastore.fetch(f"{SELECT_VIEW} WHERE r.run_key = ?", (run_key(run_id),))
+        rows = self._datastore.fetch(f"{SELECT_VIEW} WHERE r.{OF_RUN}", (run_key(run_id),))
         return view_of(rows[0]) if rows else None
 
     @translated

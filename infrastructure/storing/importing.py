@@ -108,20 +108,21 @@ _COPY_OWNERS = """
 INSERT INTO main.owners (key, owner) SELECT key, owner FROM staging.owners WHERE true ON CONFLICT DO NOTHING
 """
 _OWNER = "(SELECT o.id FROM staging.owners t JOIN main.owners o ON o.owner = t.owner WHERE t.id = s.owner)"
+_NUMBER = "(SELECT e.position FROM main.events e WHERE e.originator_id = s.run_key AND e.originator_version = 1)"
 _COPY_RUNS = f"""
 INSERT INTO main.runs ({_listed(ROW_COLUMNS)})
-SELECT {_listed(ROW_COLUMNS, number="number + ?", position="position + ?", owner=_OWNER)}
+SELECT {_listed(ROW_COLUMNS, number=_NUMBER, position="position + ?", owner=_OWNER)}
 FROM staging.runs s WHERE CASE WHEN s.status IN ('pending', 'running') THEN 1 ELSE 0 END = ? ORDER BY s.number
-ON CONFLICT (run_key) DO UPDATE SET {_listed(VIEW_COLUMNS, **{column: f"{column} = excluded.{column}" for column in VIEW_COLUMNS})}
+ON CONFLICT (number) DO UPDATE SET {_listed(VIEW_COLUMNS, **{column: f"{column} = excluded.{column}" for column in VIEW_COLUMNS})}
 WHERE excluded.version > runs.version
 """
 _COPY_TAGS = """
 INSERT INTO main.run_tags (key, value, created_at, number)
 SELECT t.key, t.value, t.created_at, r.number FROM staging.tags t JOIN main.runs r ON r.number = t.number + ?
 """
-_NEW_AND_ACTIVE = """
+_NEW_AND_ACTIVE = f"""
 SELECT * FROM staging.runs s WHERE s.exclusive IS NOT NULL AND s.status IN ('pending', 'running')
-    AND NOT EXISTS (SELECT 1 FROM main.runs r WHERE r.run_key = s.run_key AND r.version >= s.version)
+    AND NOT EXISTS (SELECT 1 FROM main.runs r WHERE r.number = {_NUMBER} AND r.version >= s.version)
 """
 _HELD = f"""
 WITH asked AS ({_NEW_AND_ACTIVE})
@@ -131,8 +132,8 @@ SELECT * FROM (SELECT s.number, s.place, s.run_key, s.exclusive, coalesce(
     (SELECT o.run_key FROM asked o WHERE o.exclusive = s.exclusive AND o.number < s.number ORDER BY o.number LIMIT 1)
 ) AS holder FROM asked s) AS found WHERE holder IS NOT NULL ORDER BY number LIMIT 1
 """
-_NEW_RUNS = """
-SELECT count(*) FROM staging.runs s WHERE NOT EXISTS (SELECT 1 FROM main.runs r WHERE r.run_key = s.run_key)
+_NEW_RUNS = f"""
+SELECT count(*) FROM staging.runs s WHERE NOT EXISTS (SELECT 1 FROM main.runs r WHERE r.number = {_NUMBER})
 """
 
 
@@ -220,9 +221,9 @@ class Staged:
         added = self._desk.run(_COPY, base, 0 if empty else 1, now)
         self._desk.run(_COPY_OWNERS)
         written = self._desk.run(
-            _COPY_RUNS, base, base, 0
+            _COPY_RUNS, base, 0
         )  # what has ended lets go of its exclusive key first
-        active = self._desk.copy_active(lambda: self._desk.run(_COPY_RUNS, base, base, 1))
+        active = self._desk.copy_active(lambda: self._desk.run(_COPY_RUNS, base, 1))
         if active is None:
             for _, where, key, exclusive, holder in self._desk.each(_HELD):
                 raise _held(where, key, exclusive, holder)

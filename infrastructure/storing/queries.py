@@ -144,21 +144,22 @@ _CREATED_AT = ROW_COLUMNS.index("created_at")
 
 
 def begins_with(fragment: str, limit: int) -> Statement:
-    """Keys that begin with the fragment, in order."""
-    return (
-        "SELECT run_key, int_id FROM runs WHERE run_key >= ? AND run_key < ? ORDER BY run_key LIMIT ?",
-        [fragment, fragment + _BEYOND, limit],
+    """Keys that begin with the fragment, in order: a stretch of the log's index, by way of each run's first event."""
+    statement = (
+        "SELECT r.run_key, r.int_id FROM events e CROSS JOIN runs r ON r.number = e.position"
+        " WHERE e.originator_id >= ? AND e.originator_id < ? AND e.originator_version = 1 ORDER BY e.originator_id LIMIT ?"
     )
+    return statement, [fragment, fragment + _BEYOND, limit]
 
 
 def ends_with(fragment: str, limit: int) -> Statement:
-    """Keys that end with the fragment and do not begin with it, in order. Reads the whole index."""
+    """Keys that end with the fragment, in order. Reads all keys."""
     statement = (
         "SELECT run_key, int_id FROM runs WHERE length(run_key) >= ? AND substr(run_key, length(run_key) - ? + 1) = ?"
-        " AND substr(run_key, 1, ?) <> ? ORDER BY run_key LIMIT ?"
+        " ORDER BY run_key LIMIT ?"
     )
     size = len(fragment)
-    return statement, [size, size, fragment, size, fragment, limit]
+    return statement, [size, size, fragment, limit]
 
 
 def feed(select: str, after: int, limit: int, topics: Sequence[str]) -> Statement:
