@@ -14,6 +14,14 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+
 
 class Logger:
     """Logs an event name with dots, plus fields.
@@ -25,11 +33,15 @@ class Logger:
         self._name = name
 
     @cached_property
+    def _target(self) -> logging.Logger:
+        return logging.getLogger(self._name)
+
+    @cached_property
     def _plain(self) -> Any:
         import structlog
 
         return structlog.wrap_logger(
-            logging.getLogger(self._name),
+            self._target,
             processors=[
                 structlog.contextvars.merge_contextvars,
                 structlog.stdlib.filter_by_level,
@@ -76,7 +88,8 @@ class Logger:
                 fields = {**fields, "structlog": "raised; this line took the plain way"}
             else:
                 return
-        getattr(self._plain, level)(event, **fields)
+        if self._target.isEnabledFor(_LEVELS[level]):  # structlog itself takes ten times as long
+            getattr(self._plain, level)(event, **fields)
 
 
 def get_logger(name: str) -> Logger:
@@ -98,3 +111,10 @@ def bound(**fields: Any) -> AbstractContextManager[None]:
     from structlog.contextvars import bound_contextvars
 
     return bound_contextvars(**fields)
+
+
+def bind(**fields: Any) -> None:
+    """What is logged through structlog from here on carries these fields: for a context that ends with what they tell of."""
+    from structlog.contextvars import bind_contextvars
+
+    bind_contextvars(**fields)

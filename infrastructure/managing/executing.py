@@ -14,8 +14,8 @@ from ...domain.errors import CancelledByRequest, InvalidTransition, StoreUnavail
 from ...domain.events import RunStarted
 from ...domain.status import RunStatus
 from ...domain.values import RunId
-from ..logs import bound, get_logger
-from ..tracking.handle import as_current
+from ..logs import bind, get_logger
+from ..tracking.handle import become_current
 from ..tracking.outcomes import OutcomeCommand, error_info, task_was_cancelled
 from ..tracking.receipts import Receipt
 from .context import RunContext
@@ -99,21 +99,23 @@ class Execution:
     # -- inside
 
     def _perform(self) -> None:
-        _inside.set(self)  # in a copy of the caller's variables, which ends with the run
-        with bound(run_id=self.run_id), as_current(self.context):
-            if self.context.asked is not None:
-                self._finish(self._cancelled(), None)
-                return
-            try:
-                is_ours = self._begin()
-            except StoreUnavailable as error:  # the tracker is strict
-                self._finish(self._outcome_of(error), error)
-                return
-            if is_ours:
-                self._finish(*self._call())
-            else:
-                self._notifier.hand_over(self.run_id)
-                self._is_over = True
+        # In a copy of the caller's variables, which ends with the run.
+        _inside.set(self)
+        bind(run_id=self.run_id)
+        become_current(self.context)
+        if self.context.asked is not None:
+            self._finish(self._cancelled(), None)
+            return
+        try:
+            is_ours = self._begin()
+        except StoreUnavailable as error:  # the tracker is strict
+            self._finish(self._outcome_of(error), error)
+            return
+        if is_ours:
+            self._finish(*self._call())
+        else:
+            self._notifier.hand_over(self.run_id)
+            self._is_over = True
 
     def _begin(self) -> bool:
         """Record the start; False when the run is not ours to execute: cancelled, ended, or begun by somebody else."""

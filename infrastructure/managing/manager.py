@@ -23,7 +23,7 @@ from .context import RunContext
 from .endings import Message
 from .executing import Execution, is_inside
 from .notifier import Notifier
-from .subscribers import MessageStream
+from .subscribers import QUEUE_SIZE, MessageStream
 
 if TYPE_CHECKING:
     from ..tracking.tracker import RunTracker
@@ -177,7 +177,9 @@ class RunManager:
         come from runs of this manager only; the signal of a run that another process executes comes when the store has its
         last word. Raises `RunNotFound`; `StoreUnavailable` when the store cannot be read and the run is not known here.
         """
-        return self._notifier.subscribe(run_id).queue
+        queue: Queue[Message] = Queue(QUEUE_SIZE)
+        self._notifier.subscribe(run_id, queue)
+        return queue
 
     def unregister_subscriber(self, run_id: RunId, queue: Queue[Message]) -> None:
         """Nothing more goes into the queue. An unknown queue, or one that has had its signal, is no error."""

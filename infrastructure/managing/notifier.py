@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from itertools import islice
+from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 from ...domain.errors import LastwordError, StoreUnavailable
@@ -78,8 +79,8 @@ class Notifier:
 
         Once: for a run that is not local any more it does nothing.
         """
-        last = claim.last_known or self._tracker.last_known(claim.run_id)
-        claim = replace(claim, last_known=last)
+        if claim.last_known is None:
+            claim = replace(claim, last_known=self._tracker.last_known(claim.run_id))
         self._settle(claim, ending_of(claim, self._read_back(claim.run_id)))
 
     def hand_over(self, run_id: RunId) -> None:
@@ -99,9 +100,9 @@ class Notifier:
 
     # -- for those who wait
 
-    def subscribe(self, run_id: RunId) -> Subscriber:
+    def subscribe(self, run_id: RunId, queue: Queue[Message] | None = None) -> Subscriber:
         """A new subscriber; see `join`."""
-        subscriber = Subscriber(run_id)
+        subscriber = Subscriber(run_id, queue)
         self.join(subscriber)
         return subscriber
 
@@ -294,6 +295,8 @@ class Notifier:
 
     def _drop_recorded(self) -> None:
         """Forget claims that the store holds by now, a few at a time; then the projection answers for them."""
+        if not self._unrecorded:
+            return
         with self._lock:
             claims = [*islice(self._unrecorded.items(), _CLAIMS_AT_A_TIME)]
         for key, claim in claims:

@@ -43,6 +43,11 @@ def as_current(handle: RunHandle) -> Iterator[None]:
         _current.reset(token)
 
 
+def become_current(handle: RunHandle) -> None:
+    """From here on `current_run` gives this handle, to the end of the context."""
+    _current.set(handle)
+
+
 class RunHandle:
     """The run inside ``with tracker.run(...) as run``. Nothing it does takes the work down, unless the tracker is strict."""
 

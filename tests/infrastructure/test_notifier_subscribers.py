@@ -6,12 +6,20 @@ import queue
 import threading
 from typing import Any
 
+import pytest
+
 from lastword.domain.status import RunStatus
-from lastword.infrastructure.managing.endings import Claim, Ending, ending_of
+from lastword.infrastructure.managing.endings import Claim, Ending, Message, ending_of
 from lastword.infrastructure.managing.subscribers import QUEUE_SIZE, Subscriber
 
 UNRECORDED = ending_of(Claim(1, RunStatus.COMPLETED, "the store is locked"), None)
 RECORDED = Ending({"run_id": 1, "complete": True, "db_status": "completed"}, None)
+
+
+@pytest.fixture(params=["a queue of its own", "a queue that others wait on"])
+def subscriber(request: pytest.FixtureRequest) -> Subscriber:
+    own = request.param == "a queue of its own"
+    return Subscriber(1, None if own else queue.Queue(QUEUE_SIZE))
 
 
 def drained(subscriber: Subscriber) -> list[dict[str, Any]]:
@@ -21,9 +29,8 @@ def drained(subscriber: Subscriber) -> list[dict[str, Any]]:
     return messages
 
 
-def test_a_full_queue_loses_its_oldest_messages_and_never_the_end() -> None:
+def test_a_full_queue_loses_its_oldest_messages_and_never_the_end(subscriber: Subscriber) -> None:
     """1,005 messages, a warning and the signal leave the newest 997, a note on the loss, the warning and the signal."""
-    subscriber = Subscriber(1)
     for number in range(QUEUE_SIZE + 5):
         subscriber.push({"number": number})
     subscriber.end(UNRECORDED)
@@ -38,9 +45,8 @@ def test_a_full_queue_loses_its_oldest_messages_and_never_the_end() -> None:
     assert {"number": 8} == found[0]
 
 
-def test_a_queue_with_room_loses_nothing() -> None:
+def test_a_queue_with_room_loses_nothing(subscriber: Subscriber) -> None:
     """997 messages and the two last ones fit, and nothing is said of a loss."""
-    subscriber = Subscriber(1)
     for number in range(QUEUE_SIZE - 2):
         subscriber.push({"number": number})
     subscriber.end(UNRECORDED)
@@ -51,13 +57,29 @@ def test_a_queue_with_room_loses_nothing() -> None:
 
 def test_dropped_messages_do_not_block_a_join() -> None:
     """Whoever counts with task_done and join does not wait for messages that were dropped."""
-    subscriber = Subscriber(1)
+    waited_for: queue.Queue[Message] = queue.Queue(QUEUE_SIZE)
+    subscriber = Subscriber(1, waited_for)
     for number in range(QUEUE_SIZE + 50):
         subscriber.push({"number": number})
     subscriber.end(RECORDED)
     for _ in drained(subscriber):
-        subscriber.queue.task_done()
-    assert 0 == subscriber.queue.unfinished_tasks
+        waited_for.task_done()
+    assert 0 == waited_for.unfinished_tasks
+
+
+def test_what_somebody_else_puts_into_a_queue_does_not_keep_the_end_out() -> None:
+    """A queue that was given away may be full at any moment; then its oldest entry makes room."""
+
+    class Crowded(queue.Queue[Message]):
+        def qsize(self) -> int:
+            return 0  # just before somebody filled it
+
+    crowded = Crowded(2)
+    crowded.put({"foreign": 1})
+    crowded.put({"foreign": 2})
+    subscriber = Subscriber(1, crowded)
+    subscriber.end(RECORDED)
+    assert [{"foreign": 2}, RECORDED.signal] == drained(subscriber)
 
 
 def test_many_ends_at_once_are_one() -> None:
@@ -84,9 +106,10 @@ def test_many_ends_at_once_are_one() -> None:
         assert [RECORDED.signal] == drained(subscriber)
 
 
-def test_a_reader_that_empties_the_queue_meanwhile_gets_the_end_once() -> None:
+def test_a_reader_that_empties_the_queue_meanwhile_gets_the_end_once(
+    subscriber: Subscriber,
+) -> None:
     """Messages may be read while they are dropped: the numbers stay in order and the signal comes last."""
-    subscriber = Subscriber(1)
     found: list[dict[str, Any]] = []
 
     def read() -> None:
