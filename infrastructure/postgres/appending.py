@@ -58,10 +58,10 @@ class Step(Work):
         self.base = self.recorded_at = 0
         """The first position and the time, in microseconds, once they are written."""
 
-    def given(self, *taken: Any) -> list[Any]:
-        """The values of the statement, with those that say where positions and time come from."""
+    def given(self, taken: int | None) -> list[Any]:
+        """The values of the statement, with the one that says where positions and time come from."""
         values = self.values.copy()
-        values[self.shape.place : self.shape.place] = taken
+        values.insert(self.shape.place, taken)
         return values
 
     def written(self, found: Row | None) -> Appended | None:
@@ -168,7 +168,7 @@ def event_values(stored: StoredRunEvent) -> list[Any]:
 
 def execute(link: Link, connections: Connections, step: Step, at: int | None) -> Appended | None:
     """Write one step, `at` a time in microseconds, or the server's; None when it wrote nothing. Raises the driver's errors."""
-    values = step.given(len(step.append.events), at)
+    values = step.given(at)
     schema, prepare = connections.address.schema, connections.prepares
     return step.written(one_row(link, step.shape.alone, values, schema, prepare=prepare))
 

@@ -19,6 +19,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg import generators
+from psycopg.pq.abc import PGresult
 from psycopg.rows import tuple_row
 
 from ...domain.errors import StoreUnavailable
@@ -49,6 +51,9 @@ READ_SECONDS = 15.0
 """How long a statement that reads may take; one that appends has the store's own patience."""
 _PREPARE_AFTER = 3
 """A statement is prepared once a connection has executed it so often."""
+_SOON_MILLISECONDS = 100
+_CANCELLED_SECONDS = 5.0
+"""How long a thread that is interrupted waits until the server has stopped."""
 
 
 class Link(psycopg.Connection[tuple[Any, ...]]):
@@ -61,20 +66,33 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
         self.prepared: dict[str, int | bytes] = {}
         """Statements of `quick`: how often each was executed, then the name under which it is prepared."""
         self.names = count(1)
-        self._poll: select.poll | None = None
+        self._poll = select.poll()
+        self._poll.register(self.fileno(), select.POLLIN | select.POLLHUP)
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """See the base class. A wait that was given up leaves a connection that is of no use any more."""
         return super().wait(gen, interval, self.patience if timeout is None else timeout)
 
+    def answer(self) -> PGresult:
+        """The answer to the one statement that was sent. Most answers come soon, all at once, and need none of the driver's machinery."""
+        server = self.pgconn
+        try:
+            if not server.flush() and self._poll.poll(_SOON_MILLISECONDS):
+                server.consume_input()
+                if not server.is_busy():
+                    first, end = server.get_result(), server.get_result()
+                    if first is not None and end is None:
+                        return first
+            return self.wait(generators.execute(server))[-1]
+        except (KeyboardInterrupt, SystemExit):  # as the driver does
+            with contextlib.suppress(psycopg.Error):
+                self.cancel_safe(timeout=_CANCELLED_SECONDS)
+                self.wait(generators.execute(server), timeout=_CANCELLED_SECONDS)
+            raise
+
     def is_over(self) -> bool:
         """Whether the server has hung up while nobody used it."""
-        if self.closed:
-            return True
-        if self._poll is None:
-            self._poll = select.poll()
-            self._poll.register(self.fileno(), select.POLLIN | select.POLLHUP)
-        return bool(self._poll.poll(0))
+        return self.closed or bool(self._poll.poll(0))
 
 
 class Connections:

@@ -80,14 +80,10 @@ def code_of(error: BaseException) -> str:
 
 
 def spoils_connection(error: BaseException) -> bool:
-    """True when the connection had better be opened anew: it was lost, or the server may still be at work for it."""
-    code = code_of(error)
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or code[:2] in {
-        "08",
-        "25",
-        "57",
-        "XX",
-    }
+    """True when the connection had better be opened anew: it was lost, the server may still be at work for it, or its session may have kept
+    the lock under which positions are taken. After a constraint was hurt none of these can be.
+    """
+    return isinstance(error, psycopg.Error) and not isinstance(error, psycopg.IntegrityError)
 
 
 def is_of_one(error: psycopg.Error) -> bool:

@@ -55,7 +55,7 @@ class GroupCommit(Sharing[Step]):
             return self._alone(append)
         step = step_of(append, self._connections)
         self._share(step)
-        outcome = step.outcome
+        outcome, step.outcome = step.outcome, None  # what was appended leads back to the step
         if outcome is None:  # why, or, if nothing stands in its way any more, what becomes of it
             return self._alone(append)
         if isinstance(outcome, Exception):

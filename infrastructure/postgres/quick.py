@@ -36,7 +36,7 @@ def one_row(
 ) -> Row | None:
     """The first row that the statement gives; None when it gives none. Nothing in it may be NULL. Raises the driver's errors."""
     _send(link.pgconn, *_sending(link, (statement, values), schema, prepare=prepare))
-    return _first_row(link.wait(generators.execute(link.pgconn))[-1])
+    return _first_row(link.answer())
 
 
 def one_row_each(
@@ -73,7 +73,14 @@ def _up_to_commit(server: PGconn) -> PQGen[list[PGresult]]:
 
 def _sending(link: Link, call: Call, schema: str, *, prepare: bool) -> _Sending:
     statement, values = call
-    given = [value if value is None or type(value) is bytes else _text(value) for value in values]
+    given = [
+        b"%d" % value
+        if type(value) is int
+        else value
+        if value is None or type(value) is bytes
+        else _text(value)
+        for value in values
+    ]
     binary = [type(value) is bytes for value in values]
     name = _name(link, statement, schema) if prepare else b""
     return name, b"" if name else numbered(statement, schema), given, binary
@@ -93,12 +100,10 @@ def _first_row(result: PGresult) -> Row | None:
         raise error_from_result(result)
     if not result.ntuples:
         return None
-    return tuple(result.get_value(0, column) or b"" for column in range(result.nfields))
+    return tuple([result.get_value(0, column) or b"" for column in range(result.nfields)])
 
 
 def _text(value: object) -> bytes:
-    if type(value) is int:
-        return b"%d" % value
     text = str(value).encode()
     if b"\0" in text:  # the server's library would end it there
         raise DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
@@ -115,7 +120,7 @@ def _name(link: Link, statement: str, schema: str) -> bytes:
         return b""
     name = b"lastword_step_%d" % next(link.names)
     link.pgconn.send_prepare(name, numbered(statement, schema))
-    result = link.wait(generators.execute(link.pgconn))[-1]
+    result = link.answer()
     if result.status != ExecStatus.COMMAND_OK:
         raise error_from_result(result)
     link.prepared[statement] = name

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..mapper import EVENT_COLUMNS
+from .schema import LOCK
 
 WRITTEN = tuple(column for column in EVENT_COLUMNS if column not in {"position", "recorded_at"})
 """The columns of an event that the caller knows."""
@@ -37,16 +38,41 @@ class Shape(NamedTuple):
     """A statement that gives the first position and the time, or nothing when it wrote nothing."""
 
     alone: str
-    """It takes its positions itself; two values say how many, and at what time."""
+    """It takes its positions itself; one value says at what time."""
     grouped: str
     """The same transaction took them already; one value says how many of them are for this step and all behind it."""
     place: int
-    """How many values come before those."""
+    """How many values come before that one."""
 
 
-_ALONE = "take(?::int, ?::bigint)"
-_GROUPED = "(SELECT currval('positions') + 1 - ?::bigint AS base, currval('moments') AS recorded)"
-"""Both are what this session got last; what others take meanwhile does not change them."""
+_LOCK = f"{LOCK}, ('positions'::regclass::oid::bigint % 2147483648)::int"
+_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_RECORDED = "currval('moments')"
+"""As `currval('positions')`, it is what this session got last; what others take meanwhile does not change it."""
+
+
+def _alone(events: int) -> str:
+    """What the function `take` does, as one expression in the plan of the step: calling a function costs several times as much.
+
+    `CASE` looks at one thing after the other. No signal is heard between its parts, and all that can go wrong before the lock is
+    looked at before it; if it is not let go all the same, the session ends with the error (see `spoils_connection`).
+    """
+    taken = "nextval('positions')"
+    if events > 1:
+        taken = f"setval('positions', {taken} + {events - 1})"
+    return f"""(SELECT CASE
+    WHEN pg_current_xact_id_if_assigned() IS NOT NULL THEN NULL
+    WHEN NOT has_sequence_privilege('positions'::regclass, 'UPDATE') THEN setval('positions', 1)
+    WHEN NOT has_sequence_privilege('moments'::regclass, 'UPDATE') THEN setval('moments', 1)
+    WHEN pg_advisory_lock({_LOCK}) IS NULL THEN NULL
+    WHEN pg_current_xact_id() IS NULL THEN NULL
+    WHEN {taken} IS NULL THEN NULL
+    WHEN setval('moments', greatest(1, pg_sequence_last_value('moments'), coalesce(?::bigint, {_NOW}))) IS NULL THEN NULL
+    WHEN pg_advisory_unlock({_LOCK}) THEN currval('positions') - {events - 1}
+END AS base)"""
+
+
+_GROUPED = "(SELECT currval('positions') + 1 - ?::bigint AS base)"
 
 
 @lru_cache(maxsize=256)
@@ -62,14 +88,14 @@ def creation(columns: tuple[str, ...], events: int, tags: int) -> Shape:
         tagging = f""",
 tagged AS (
     INSERT INTO run_tags (key, value, created_at, number)
-    SELECT t.key, t.value, ?::bigint, taken.base FROM taken, kept, (VALUES {pairs}) AS t (key, value)
+    SELECT t.key, t.value, ?::bigint, kept.base FROM kept, (VALUES {pairs}) AS t (key, value)
 )"""
     head = f"""
-WITH taken AS MATERIALIZED (SELECT base, recorded FROM {{source}} AS taken),
-kept AS (
-    INSERT INTO runs ({names}) SELECT taken.base, ?, ?::smallint, {values} FROM taken ON CONFLICT DO NOTHING RETURNING number
+WITH kept AS (
+    INSERT INTO runs ({names}) SELECT taken.base, ?, ?::smallint, {values} FROM {{source}} AS taken
+    ON CONFLICT DO NOTHING RETURNING number AS base
 ){tagging}"""
-    return _shape(head, "taken, kept", "taken", events, 0)
+    return _shape(head, events, 2 + values.count("?"))
 
 
 @lru_cache(maxsize=256)
@@ -83,24 +109,26 @@ def change(columns: tuple[str, ...], events: int, *, leased: bool) -> Shape:
     head = f"""
 WITH kept AS (
     UPDATE runs AS r SET {changes} FROM {{source}} AS taken WHERE r.run_key = ? AND r.version = ?{unmoved}
-    RETURNING taken.base, taken.recorded
+    RETURNING taken.base
 )"""
-    return _shape(head, "kept", "kept", events, changes.count("?"))
+    return _shape(head, events, changes.count("?"))
 
 
-def _shape(head: str, tables: str, taken: str, events: int, place: int) -> Shape:
+def _shape(head: str, events: int, place: int) -> Shape:
     if events == 1:
         tail = f"""
 {_INSERT}
-SELECT {taken}.base, {_VALUES}, {taken}.recorded FROM {tables} RETURNING position, recorded_at"""
+SELECT kept.base, {_VALUES}, {_RECORDED} FROM kept RETURNING position, recorded_at"""
     else:
         rows = ", ".join([f"(?::int, {_VALUES})"] * events)
         tail = f""",
 event AS (
     {_INSERT}
-    SELECT {taken}.base + e.step, {", ".join(f"e.{column}" for column in _EVENT)}, {taken}.recorded
-    FROM {tables}, (VALUES {rows}) AS e (step, {", ".join(_EVENT)})
+    SELECT kept.base + e.step, {", ".join(f"e.{column}" for column in _EVENT)}, {_RECORDED}
+    FROM kept, (VALUES {rows}) AS e (step, {", ".join(_EVENT)})
 )
-SELECT {taken}.base, {taken}.recorded FROM {tables}"""
+SELECT kept.base, {_RECORDED} FROM kept"""
     text = head + tail
-    return Shape(text.replace("{source}", _ALONE), text.replace("{source}", _GROUPED), place)
+    return Shape(
+        text.replace("{source}", _alone(events)), text.replace("{source}", _GROUPED), place
+    )

@@ -9,7 +9,7 @@ _TABLE = re.compile(
     r"\b(FROM|JOIN|INTO|UPDATE|ONLY|TABLE) "
     r"(take|horizon|events|runs|run_tags|status_counts|owners|leases|outages|meta)\b(?!\.)"
 )
-_SEQUENCE = re.compile(r"\bcurrval\('(positions|moments)'\)")
+_SEQUENCE = re.compile(r"'(positions|moments)'")
 _HINTS = re.compile(r" (NOT INDEXED|INDEXED BY \w+)")
 """Which index SQLite should take; this planner knows by itself."""
 
@@ -24,5 +24,5 @@ def placed(statement: str, schema: str) -> bytes:
     text = _HINTS.sub("", statement).replace("CROSS JOIN runs r ON", "JOIN runs r ON")
     text = text.replace("CROSS JOIN events e ON", "JOIN events e ON")
     text = text.replace("%", "%%").replace("?", "%s")
-    text = _SEQUENCE.sub(rf"""currval('"{schema}".\1')""", text)
+    text = _SEQUENCE.sub(rf"""'"{schema}".\1'""", text)
     return _TABLE.sub(rf'\1 "{schema}".\2', text).encode()
