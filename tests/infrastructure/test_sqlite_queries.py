@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
         yield store
 
 
-def plan(store: SQLiteStore, statement: tuple[str, list[object]] | None) -> list[str]:
+def plan(store: SQLiteStore, statement: tuple[str, Sequence[object]] | None) -> list[str]:
     """The steps of SQLite's plan for a statement."""
     assert statement is not None
     rows = store.recorder.datastore.fetch(f"EXPLAIN QUERY PLAN {statement[0]}", statement[1])
