@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -38,7 +38,9 @@ CACHE_KIB = 32_000
 STALE_SECONDS = 30
 """A rebuild that gave no sign for so long is taken to be dead."""
 
-_CREATED_AT, _OWNER, _TAGS = map(ROW_COLUMNS.index, ("created_at", "owner", "tags"))
+_KEY, _VERSION, _CREATED_AT, _OWNER, _TAGS = map(
+    ROW_COLUMNS.index, ("run_key", "version", "created_at", "owner", "tags")
+)
 _PATIENCE_SECONDS = 600
 _POLL_SECONDS = 0.1
 
@@ -78,15 +80,15 @@ class Rebuild:
             self._datastore.discard(link)
 
     def _run(self, link: Link | None, progress: Progress | None) -> int:
-        total, newest = self._begin(link)
+        newest = self._begin(link)
+        total = 0 if progress is None else self._count(link)
         done, last_key = 0, ""
-        while batch := self._batch(link, last_key, newest):
-            last_key = batch[-1][1]
-            rows = self._rows_of(batch)
+        while rows := self._next_rows(link, last_key, newest):
+            last_key = rows[-1][_KEY]
             with self._datastore.transaction(commit=True, link=link) as cursor:
                 self._still_mine(cursor.sqlite_cursor)
                 self._put(cursor.sqlite_cursor, rows)
-            done += len(batch)
+            done += sum(row[_VERSION] for row in rows)
             if progress is not None:
                 progress(min(done, total), total)
         if link is not None:
@@ -97,7 +99,8 @@ class Rebuild:
             self._catch_up(raw, newest)
             return self._swap(raw)
 
-    def _begin(self, link: Link | None = None) -> tuple[int, int]:
+    def _begin(self, link: Link | None = None) -> int:
+        """Make the shadow tables; the newest position."""
         with self._datastore.transaction(commit=True, link=link) as cursor:
             raw = cursor.sqlite_cursor
             holder = _meta(raw, "rebuild")
@@ -111,32 +114,33 @@ class Rebuild:
             for statement in projection(self._suffix):
                 raw.execute(statement)
             self._sign(raw)
-            return raw.execute("SELECT count(*), ifnull(max(position), 0) FROM events").fetchone()
+            return raw.execute("SELECT ifnull(max(position), 0) FROM events").fetchone()[0]
 
-    def _batch(self, link: Link | None, last_key: str, newest: int) -> list[Any]:
-        """Whole runs behind a key, about `BATCH_EVENTS` events of them."""
+    def _count(self, link: Link | None) -> int:
         with self._datastore.transaction(commit=False, link=link) as cursor:
-            raw = cursor.sqlite_cursor
-            rows = raw.execute(
+            return cursor.sqlite_cursor.execute("SELECT count(*) FROM events").fetchone()[0]
+
+    def _next_rows(self, link: Link | None, last_key: str, newest: int) -> list[list[Any]]:
+        """The rows of runs behind a key that have about `BATCH_EVENTS` events; each is folded as its events are read."""
+        rows: list[list[Any]] = []
+        seen = 0
+        with self._datastore.transaction(commit=False, link=link) as cursor, cursor as raw:
+            events = raw.execute(
                 f"{SELECT_EVENTS} WHERE originator_id > ? AND position <= ?"
-                " ORDER BY originator_id, originator_version LIMIT ?",
-                (last_key, newest, BATCH_EVENTS),
-            ).fetchall()
-            if len(rows) == BATCH_EVENTS:  # the events of the last run may go on
-                key, version = rows[-1][1:3]
-                rows += raw.execute(
-                    f"{SELECT_EVENTS} WHERE originator_id = ? AND originator_version > ? AND position <= ?"
-                    " ORDER BY originator_version",
-                    (key, version, newest),
-                ).fetchall()
+                " ORDER BY originator_id, originator_version",
+                (last_key, newest),
+            )
+            for row in self._rows_of(events):
+                rows.append(row)
+                seen += row[_VERSION]
+                if seen >= BATCH_EVENTS:
+                    break
         return rows
 
-    def _rows_of(self, events: list[Any]) -> list[list[Any]]:
+    def _rows_of(self, events: Iterable[Any]) -> Iterator[list[Any]]:
         """The rows of the runs, with their owners' JSON where the owners' numbers will be."""
-        return [
-            row_of(fields, number, self._folder.owner)
-            for number, fields in folded(events, self._folder)
-        ]
+        for number, fields in folded(events, self._folder):
+            yield row_of(fields, number, self._folder.owner)
 
     def _put(self, raw: sqlite3.Cursor, rows: list[list[Any]]) -> None:
         tags: list[tuple[Any, ...]] = []
@@ -174,7 +178,7 @@ class Rebuild:
             events = raw.execute(
                 f"{SELECT_EVENTS} WHERE originator_id = ? ORDER BY originator_version", (key,)
             ).fetchall()
-            self._put(raw, self._rows_of(events))
+            self._put(raw, list(self._rows_of(events)))
 
     def _forget_archived(self, raw: sqlite3.Cursor) -> None:
         """Take out the rows whose events are gone; a row's number is the position of its first event."""
