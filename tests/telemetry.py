@@ -25,9 +25,9 @@ def metering(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
     with monkeypatch.context() as patch:
         patch.setattr(metrics, "get_meter", provider.get_meter)
         patch.setattr(ours, "_totals", {})
-        ours._made.cache_clear()
+        ours._sender.cache_clear()
         yield reader
-    ours._made.cache_clear()
+    ours._sender.cache_clear()
 
 
 @contextmanager

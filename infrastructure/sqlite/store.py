@@ -71,6 +71,8 @@ class SQLiteStore(AskedStore):
     >>> with_runs.close()
     """
 
+    _looks_near = True
+
     def __init__(
         self,
         path: str | Path,

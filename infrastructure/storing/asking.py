@@ -12,7 +12,7 @@ from ...projections.flags import Suspicion
 from ...projections.queries import Cursor, Page, RunQuery, Tally, TallyQuery
 from ...projections.run_view import RunView
 from . import queries
-from .paging import page_of
+from .paging import matching, page_of, suspected
 from .rows import id_of
 from .suspecting import Suspects, at_work, suspects_of
 
@@ -21,6 +21,9 @@ _ACTIVE_BATCH = 500
 
 class AskedStore(ABC):
     """See `RunStore` for what each method promises."""
+
+    _looks_near = False
+    """Whether the newest running runs are asked about before all of them: it pays where a statement costs little more than its rows."""
 
     @abstractmethod
     def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -37,12 +40,20 @@ class AskedStore(ABC):
         suspicion: Suspicion | None = None,
     ) -> Page[RunView]:
         """See `RunStore.query`."""
-        suspects = self._suspects(suspicion)
-        return page_of(self._fetch, self._view, query, keep, suspects)
+        if suspicion is None:
+            rows = matching(self._fetch, query, query.limit + 1)
+        else:
+            rows = suspected(
+                self._fetch,
+                query,
+                lambda after, down_to: self._suspects(suspicion, after, down_to),
+                looks_near=self._looks_near,
+            )
+        return page_of(rows, self._view, query.limit, keep)
 
     def active(self, suspicion: Suspicion | None = None) -> Iterator[RunView]:
         """See `RunStore.active`. Read in batches: a run that ends or starts meanwhile may be missing."""
-        suspects = self._suspects(suspicion)
+        suspects = None if suspicion is None else self._suspects(suspicion)
         after: Cursor | None = None
         while rows := self._fetch(*queries.active(after, _ACTIVE_BATCH, suspects)):
             yield from map(self._view, rows)
@@ -50,10 +61,10 @@ class AskedStore(ABC):
                 break
             after = queries.position_of(rows[-1])
 
-    def _suspects(self, suspicion: Suspicion | None) -> Suspects | None:
-        if suspicion is None:
-            return None
-        return suspects_of(suspicion, self._fetch(*at_work(suspicion)))
+    def _suspects(
+        self, suspicion: Suspicion, after: Cursor | None = None, down_to: Cursor | None = None
+    ) -> Suspects:
+        return suspects_of(suspicion, self._fetch(*at_work(suspicion, after, down_to)))
 
     def find(self, fragment: str, limit: int = 10) -> list[RunId]:
         """See `RunStore.find`."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ...domain.status import RunStatus
 from ...projections.queries import Cursor, Page, RunQuery
 from ...projections.run_view import RunView
 from . import queries
@@ -20,47 +21,75 @@ _NEAR, _FAR = 100, 6_400
 
 
 def page_of(
-    fetch: Fetch,
+    batches: Iterable[Sequence[Row]],
     view_of: Callable[[Row], RunView],
-    query: RunQuery,
+    limit: int,
     keep: Callable[[RunView], bool] | None,
-    suspects: Suspects | None = None,
 ) -> Page[RunView]:
-    """See `RunStore.query`."""
+    """A page of those runs that `keep` accepts; see `RunStore.query`."""
     found: list[RunView] = []
     last: Row = ()
-    if suspects is not None:
-        wanted = suspects.statuses
-        query = replace(
-            query, statuses=wanted if query.statuses is None else wanted & query.statuses
-        )
-    for rows in matching(fetch, query, query.limit + 1, suspects):
+    for rows in batches:
         for row in rows:
             view = view_of(row)
             if keep is not None and not keep(view):
                 continue
-            if len(found) == query.limit:
+            if len(found) == limit:
                 return Page(tuple(found), queries.position_of(last).encode())
             found.append(view)
             last = row
     return Page(tuple(found))
 
 
+def suspected(
+    fetch: Fetch,
+    query: RunQuery,
+    suspects: Callable[[Cursor | None, Cursor | None], Suspects],
+    *,
+    looks_near: bool,
+) -> Iterator[list[Row]]:
+    """As `matching`, but only of `suspects`, which are given for the runs behind one place, down to another.
+
+    To know them, all running runs are read. Who `looks_near` asks about the newest of them first: if they are flagged, they fill the page.
+    """
+    size, after, known = query.limit + 1, query.after, query.after
+    if looks_near and not query.tags and (found := fetch(*queries.newest_running(after, size))):
+        known = Cursor(*found[0])
+        near = suspects(after, known)
+        if RunStatus.RUNNING in near.statuses:
+            yield from matching(fetch, _among(query, near), size, near, after, known)
+            after = known
+    far = suspects(known, None)
+    yield from matching(fetch, _among(query, far), size, far, after)
+
+
+def _among(query: RunQuery, suspects: Suspects) -> RunQuery:
+    wanted = suspects.statuses
+    return replace(query, statuses=wanted if query.statuses is None else wanted & query.statuses)
+
+
 def matching(
-    fetch: Fetch, query: RunQuery, size: int, suspects: Suspects | None = None
+    fetch: Fetch,
+    query: RunQuery,
+    size: int,
+    suspects: Suspects | None = None,
+    after: Cursor | None = None,
+    down_to: Cursor | None = None,
 ) -> Iterator[list[Row]]:
     """Rows of `SELECT_VIEW` that the query asks for, newest first, up to `size` at a time; its limit is not looked at.
+
+    With one stream they may begin behind another place than the query's, and end at one, which is included.
 
     With several streams, each step asks how far back each of them comes with so many entries, and walks down the one that comes farthest: it
     has the fewest runs there. So a page costs no more than the rarest of its filters has runs, and no more than the page where filters often
     meet. Only filters that are all common and never meet cost time with the size of the store: half a second for a million runs.
     """
     streams = queries.streams(query, suspects)
-    after = query.after
     if len(streams) > 1:
         yield from _meeting(fetch, query, streams, size)
         return
-    while statement := queries.page(query, after, size, suspects):
+    after = after or query.after
+    while statement := queries.page(query, after, size, suspects, down_to):
         rows = fetch(*statement)
         yield rows
         if len(rows) < size:

@@ -32,13 +32,17 @@ _BEYOND = "\U0010ffff"
 
 
 def page(
-    query: RunQuery, after: Cursor | None, limit: int, suspects: Suspects | None = None
+    query: RunQuery,
+    after: Cursor | None,
+    limit: int,
+    suspects: Suspects | None = None,
+    down_to: Cursor | None = None,
 ) -> Statement | None:
     """Rows of `SELECT_VIEW` for one page of a query with one stream, newest first; None when nothing can match."""
     if query.statuses is not None and not query.statuses:
         return None
     (stream,) = streams(query, suspects)
-    inner, parameters = stream.rows(query, after, None, limit)
+    inner, parameters = stream.rows(query, after, down_to, limit)
     return _views(inner), parameters
 
 
@@ -110,6 +114,15 @@ def active(after: Cursor | None, limit: int, suspects: Suspects | None = None) -
     ORDER BY page.created_at, page.number
     """  # values are bound
     return statement, [*parameters, limit]
+
+
+def newest_running(after: Cursor | None, entries: int) -> Statement:
+    """Time and number of the running run that comes after so many of them, newest first; no row when there are fewer. Reads an index alone."""
+    behind = "" if after is None else " AND (created_at, number) < (?, ?)"
+    return (
+        f"SELECT created_at, number FROM runs WHERE status = 'running'{behind}"
+        " ORDER BY created_at DESC, number DESC LIMIT 1 OFFSET ?"
+    ), [*(after or ()), entries - 1]
 
 
 def tally(query: TallyQuery) -> Statement:

@@ -4,6 +4,7 @@ Who owns running runs is asked first. Owners are few and runs are many: an owner
 its runs at once. What is left is told apart by what stands in the row itself. Every condition is wider than the rule, never narrower.
 """
 
+# ruff: noqa: S608  # statements are put together from names of our own; values are always bound
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from ...domain.status import RunStatus
 from ...domain.values import EPOCH, to_micros
 from ...projections.flags import Suspicion
+from ...projections.queries import Cursor
 from .rows import owner_from
 
 _MANY = 500
@@ -41,14 +43,22 @@ class Suspects:
         return frozenset(self.conditions)
 
 
-def at_work(suspicion: Suspicion) -> Condition:
-    """Rows for `suspects_of`: each owner of running runs with every lease of them, whether one is past its deadline, and the last beat."""
-    statement = """
-    SELECT w.owner, o.owner, w.lease_seconds, w.late, l.renewed_at
-    FROM (SELECT DISTINCT owner, lease_seconds, deadline_at < ? AS late FROM runs WHERE status = 'running') AS w
-    LEFT JOIN owners o ON o.id = w.owner LEFT JOIN leases l ON l.owner = o.key
+def at_work(
+    suspicion: Suspicion, after: Cursor | None = None, down_to: Cursor | None = None
+) -> Condition:
+    """Rows for `suspects_of`: each owner of running runs with every lease of them, whether one is past its deadline, and the last beat.
+
+    Between two places in the order of pages, and those that were created in the same microsecond as these.
     """
-    return statement, [to_micros(suspicion.now)]
+    bounds = (" AND created_at <= ?", after), (" AND created_at >= ?", down_to)
+    given = [(condition, place) for condition, place in bounds if place is not None]
+    statement = f"""
+    SELECT w.owner, o.owner, w.lease_seconds, w.late, l.renewed_at
+    FROM (SELECT DISTINCT owner, lease_seconds, deadline_at < ? AS late FROM runs
+        WHERE status = 'running'{"".join(condition for condition, _ in given)}) AS w
+    LEFT JOIN owners o ON o.id = w.owner LEFT JOIN leases l ON l.owner = o.key
+    """  # values are bound
+    return statement, [to_micros(suspicion.now), *(place.created_at for _, place in given)]
 
 
 def suspects_of(suspicion: Suspicion, rows: Iterable[Sequence[Any]]) -> Suspects:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from sys import modules
-from typing import Any
 
 ATTRIBUTE = "lastword."
 """In front of the attributes' names in OpenTelemetry."""
@@ -147,24 +146,13 @@ def count(instrument: Instrument, amount: float = 1, *series: str) -> None:
         total[0] += 1
         total[1] += amount
     if _METRICS in modules or _NAMED_BY_ENVIRONMENT[_METRICS]:
-        exported = _made(instrument)
-        if exported is not None:
-            exported.add(amount, _attributes(instrument, series))
+        send = _sender(instrument)
+        if send is not None:
+            send(amount, _attributes(instrument, series))
 
 
-def observe(instrument: Instrument, value: float, *series: str) -> None:
-    """Add a value to a histogram."""
-    with _lock:
-        try:
-            total = _totals[instrument][series]
-        except KeyError:
-            total = _new(instrument, series)
-        total[0] += 1
-        total[1] += value
-    if _METRICS in modules or _NAMED_BY_ENVIRONMENT[_METRICS]:
-        exported = _made(instrument)
-        if exported is not None:
-            exported.record(value, _attributes(instrument, series))
+observe = count
+"""Add a value to a histogram: the same, for the totals have number and sum of both, and the instrument knows what it is to OpenTelemetry."""
 
 
 def gauge(instrument: Instrument, value: float) -> None:
@@ -175,9 +163,9 @@ def gauge(instrument: Instrument, value: float) -> None:
     with _lock:
         _totals.setdefault(instrument, {})[()] = [1, value]
     if opentelemetry_is_used(_METRICS):
-        exported = _made(instrument)
-        if exported is not None:
-            exported.set(value)
+        send = _sender(instrument)
+        if send is not None:
+            send(value)
 
 
 def totals() -> Mapping[Instrument, Mapping[Series, tuple[int, float]]]:
@@ -216,9 +204,13 @@ def opentelemetry_is_used(part: str) -> bool:
     return part in modules or _NAMED_BY_ENVIRONMENT[part]
 
 
+_METHODS = {"counter": "add", "up_down_counter": "add", "gauge": "set", "histogram": "record"}
+"""What takes a value, by the kind of the instrument."""
+
+
 @cache
-def _made(instrument: Instrument) -> Any:
-    """The instrument of OpenTelemetry, made when it is first used; None when only a part of the API is there."""
+def _sender(instrument: Instrument) -> Callable[..., None] | None:
+    """What takes the instrument's values for OpenTelemetry, made when the first one comes; None when only a part of the API is there."""
     try:
         from opentelemetry import metrics
     except ImportError:
@@ -229,7 +221,8 @@ def _made(instrument: Instrument) -> Any:
         if instrument.buckets is None
         else {"explicit_bucket_boundaries_advisory": instrument.buckets}
     )
-    return make(instrument.name, unit=instrument.unit, description=instrument.description, **more)
+    made = make(instrument.name, unit=instrument.unit, description=instrument.description, **more)
+    return getattr(made, _METHODS[instrument.kind])
 
 
 if hasattr(os, "register_at_fork"):

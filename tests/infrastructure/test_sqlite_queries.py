@@ -159,6 +159,10 @@ def test_suspects_are_looked_for_among_active_runs(store: SQLiteStore):
     suspicion = Suspicion(START, lambda owner: True, timedelta(minutes=1))
     owners = plan(store, suspecting.at_work(suspicion))
     assert any("runs_by_status (status=?)" in step.replace("INDEX ", "") for step in owners)
+    near = plan(store, suspecting.at_work(suspicion, Cursor(9, 9), Cursor(1, 1)))
+    assert any("(status=? AND created_at>? AND created_at<?)" in step for step in near)
+    (place,) = plan(store, queries.newest_running(Cursor(9, 9), 51))
+    assert place.startswith("SEARCH runs USING COVERING INDEX runs_by_status")
     suspects = suspecting.suspects_of(suspicion, [(1, owner_text(OWNER), 60.0, 0, None)])
     query = RunQuery(statuses=suspects.statuses)
     for statement in (queries.active(None, 50, suspects), queries.page(query, None, 50, suspects)):
