@@ -36,7 +36,7 @@ def floor(folder: Path) -> None:
     """By hand, what a rebuild must do: every event read in the order of runs, its JSON decoded, folded, and a row a run written with its indexes."""
     from pydantic_core import from_json, to_json
 
-    from lastword.infrastructure.sqlite.schema import projection
+    from lastword.infrastructure.sqlite.schema import indexes, projection
 
     raw = sqlite3.connect(folder / "a.db", isolation_level=None)
     raw.execute("PRAGMA cache_size = -32000")
@@ -105,6 +105,8 @@ def floor(folder: Path) -> None:
     raw.execute("PRAGMA synchronous = FULL")
     raw.execute("BEGIN IMMEDIATE")
     raw.executemany(insert, rows)
+    for made in indexes("_floor"):
+        raw.execute(made)
     raw.execute("COMMIT")
     raw.close()
 

@@ -1,8 +1,8 @@
 """Computing all rows anew, beside the ones in use, and putting them in place at once.
 
 Runs are folded in order of their key, a few thousand at a time, so that memory stays flat. Writers wait only while such a
-batch is put into the shadow tables, and at the end, when the runs that got events meanwhile are folded again and the
-tables change places.
+batch is put into the shadow tables, while these get an index, and at the end, when the runs that got events meanwhile are
+folded again and the tables change places.
 """
 
 # ruff: noqa: S608  # statements are put together from names of our own; values are always bound
@@ -26,7 +26,7 @@ from .datastore import ThreadDatastore
 from .links import Link
 from .recorder import SELECT_EVENTS
 from .rows import OF_RUN, ROW_COLUMNS, insert_rows, row_of
-from .schema import COUNTING, PROJECTION_TABLES, projection
+from .schema import COUNTING, PROJECTION_TABLES, indexes, projection
 from .steps import owner_row
 
 BATCH_EVENTS = 10_000
@@ -91,6 +91,11 @@ class Rebuild:
             done += sum(row[_VERSION] for row in rows)
             if progress is not None:
                 progress(min(done, total), total)
+        for statement in indexes(self._suffix):
+            with self._datastore.transaction(commit=True, link=link) as cursor:
+                self._still_mine(cursor.sqlite_cursor)
+                cursor.execute(statement)
+                self._sign(cursor.sqlite_cursor)
         if link is not None:
             link.raw.execute("PRAGMA synchronous = FULL")
         with self._datastore.transaction(commit=True, link=link) as cursor:

@@ -61,7 +61,7 @@ PROJECTION_TABLES = ("runs", "run_tags", "status_counts")
 
 
 def projection(suffix: str = "") -> tuple[str, ...]:
-    """The statements that create the projection's tables under names that end with the suffix.
+    """The statements that create the projection's tables under names that end with the suffix; `indexes` belong to them.
 
     Numbers that may be an int or a float, and ids that may be an int or a str, have no declared type, so that SQLite
     keeps them as they are.
@@ -104,8 +104,6 @@ def projection(suffix: str = "") -> tuple[str, ...]:
             position INTEGER NOT NULL
         )
         """,
-        f"CREATE INDEX runs_by_status{suffix} ON runs{suffix} (status, created_at)",
-        f"CREATE INDEX runs_by_name{suffix} ON runs{suffix} (name, status, created_at)",
         f"""
         CREATE UNIQUE INDEX runs_exclusive{suffix} ON runs{suffix} (exclusive)
         WHERE exclusive IS NOT NULL AND status IN ('pending', 'running')
@@ -120,6 +118,14 @@ def projection(suffix: str = "") -> tuple[str, ...]:
         ) WITHOUT ROWID
         """,
         f"CREATE TABLE status_counts{suffix} (status TEXT PRIMARY KEY, runs INTEGER NOT NULL) WITHOUT ROWID",
+    )
+
+
+def indexes(suffix: str = "") -> tuple[str, ...]:
+    """The statements that create the indexes by which runs are listed. Made when the rows are there, their pages are full."""
+    return (
+        f"CREATE INDEX runs_by_status{suffix} ON runs{suffix} (status, created_at)",
+        f"CREATE INDEX runs_by_name{suffix} ON runs{suffix} (name, status, created_at)",
     )
 
 
@@ -209,7 +215,7 @@ def _step(connection: sqlite3.Connection, version: int) -> None:
         connection.execute(statement)
     if version == 0:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        for statement in (*projection(), *COUNTING):
+        for statement in (*projection(), *indexes(), *COUNTING):
             connection.execute(statement)
         connection.executemany(
             "INSERT INTO status_counts VALUES (?, 0)", [(status.value,) for status in RunStatus]
