@@ -15,17 +15,20 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventsourcing.sqlite import SQLiteDatastore
 
 from ...domain.errors import StoreUnavailable
 from ..storing.bell import Bell
 from ..storing.faults import closed
+from ..storing.sharing import Turn
 from .faults import is_busy, spoils_connection
 from .links import INHERITED, Identity, Link, memory_link, open_link
 from .transactions import Transaction
-from .turns import Turns
+
+if TYPE_CHECKING:
+    from .grouping import Waiting
 
 _LIVE: weakref.WeakSet[ThreadDatastore] = weakref.WeakSet()
 """Every datastore of this process that is not closed; for the fork hooks."""
@@ -79,7 +82,7 @@ class ThreadDatastore(SQLiteDatastore):
         _LIVE.add(self)
 
     def _reset_locks(self) -> None:
-        self.writing = Turns()
+        self.writing: Turn[Waiting] = Turn()
         """Held by the thread that writes."""
         self._gate = threading.Lock()
         """Held while a connection is opened, and over a fork."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any, cast
 
 from ...domain.errors import (
@@ -45,14 +44,6 @@ _OF_ITS_VALUES = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, Unic
 """What SQLite says of a step's own values; anything else is about the file."""
 
 
-class Pending(Enum):
-    """Nobody has written it yet."""
-
-    PENDING = 1
-
-
-PENDING = Pending.PENDING
-
 OwnerIds = dict[str, int]
 """Rows of `owners` by their JSON."""
 
@@ -67,7 +58,7 @@ class Step:
     `known` are owners whose rows are committed in the file as it is now.
     """
 
-    __slots__ = ("_known", "_moments", "_row", "_rows", "_told", "_unknown_owner", "append", "done", "key", "outcome", "positions", "run_id", "view", "wake")  # fmt: skip
+    __slots__ = ("_known", "_moments", "_row", "_rows", "_told", "_unknown_owner", "append", "key", "outcome", "positions", "run_id", "view")  # fmt: skip
 
     def __init__(self, append: Append, known: OwnerIds) -> None:
         run_id, expected, new, old, correlation_id, _ = append
@@ -117,12 +108,8 @@ class Step:
         """Of the events that were written, and when they were taken."""
         self.view = view_from(told if old is None else {**old.__dict__, "flag": None, **told})
         """The fold with the new events, whose flag is never stored; its position is that of the newest once they are written."""
-        self.outcome: Appended | Exception | Pending | None = PENDING
-        """What became of it; None when the guard said no."""
-        self.done = False
-        """True once the outcome is final."""
-        self.wake: Callable[[], object] | None = None
-        """Wakes the thread that waits for another one to write this."""
+        self.outcome: Appended | Exception | None = None
+        """What became of it, once it is written; None when the guard said no."""
         self._rows = rows
         self._told = told
         self._moments = moment, micros

@@ -70,7 +70,7 @@ class Transaction:
         if (
             commit
             and not self._has_turn
-            and not datastore.writing.acquire(timeout=datastore.busy_timeout)
+            and not datastore.writing.acquire(blocking=True, timeout=datastore.busy_timeout)
         ):
             raise waited_for_another_thread(datastore)
         link = self._link

@@ -1,8 +1,11 @@
 """What several threads want done at one moment, done by one of them.
 
 There is no thread for it. Who finds nobody at work works at once, and takes along whatever others have queued meanwhile; who
-finds somebody at work queues, and waits until it was taken along or the turn is free. Who has waited long, as the one at work waits for a
-disk or for somebody's lock, takes along what has queued and works beside him. Who is alone pays for a look at an empty queue.
+finds somebody at work queues, and waits until it was taken along or the turn is free. Who has waited long, because the one at work waits for a disk or for somebody's
+lock, works beside him, where the store allows that. Who is alone pays for a look at an empty queue.
+
+Threads that were served together come again together. So who works after such a service lets the others run first, as long as that makes the
+queue longer: a few that go one after the other cost more than all of them at once.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from copy import copy
-from time import monotonic
+from time import monotonic, sleep
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ...domain.errors import LastwordError, StoreUnavailable
@@ -22,8 +26,9 @@ from .faults import driver_error
 MOST = 64
 """Pieces of work in one go; more wait for the next, so that nobody waits for a crowd."""
 
-_GLANCE_SECONDS = 0.1
-"""So often a thread that waits looks up, so that an interrupt reaches it."""
+GLANCE_SECONDS = 0.1
+"""So often a thread that waits looks up, so that an interrupt reaches it, and whether the one that it waits for is still there."""
+
 _ABANDONED_SECONDS = 60.0
 """After so long nobody is at work any more on what was taken along."""
 
@@ -51,6 +56,8 @@ class Turn(Generic[W]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[W] = deque()
+        self._company = 1
+        """How many pieces were taken the last time."""
 
     @property
     def waiting(self) -> int:
@@ -70,13 +77,29 @@ class Turn(Generic[W]):
         return True
 
     def take(self, most: int = MOST) -> list[W]:
-        """What waits, in its order; for the one who has the turn."""
+        """What waits, in its order."""
         waiting = self._waiting
         return [waiting.popleft() for _ in range(min(len(waiting), most))]
 
-    def acquire(self) -> bool:
-        """Take the turn, if it is free."""
-        return self._lock.acquire(blocking=False)
+    def gather(self, most: int = MOST) -> list[W]:
+        """What waits, and what others add when they are let run; for the one who has the turn."""
+        waiting = self._waiting
+        if self._company > 1:
+            seen = 0
+            while seen < (now := len(waiting)) < most:
+                seen = now
+                sleep(0)
+        works = self.take(most)
+        self._company = len(works)
+        return works
+
+    def acquire(self, *, blocking: bool = False, timeout: float = -1) -> bool:
+        """Take the turn, if it is free; with `blocking` wait for it, at most `timeout` seconds, or without end."""
+        return self._lock.acquire(blocking, timeout)
+
+    def take_alone(self) -> bool:
+        """Take the turn if it is free, and nobody else is likely to come along."""
+        return self._company == 1 and not self._waiting and self._lock.acquire(blocking=False)
 
     def release(self) -> None:
         """Let go, and wake the first of those who wait, so that somebody takes the next turn."""
@@ -84,6 +107,17 @@ class Turn(Generic[W]):
         if self._waiting:
             with contextlib.suppress(IndexError):  # taken just now
                 wake(self._waiting[0])
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
 
 
 class Sharing(ABC, Generic[W]):
@@ -123,7 +157,7 @@ class Sharing(ABC, Generic[W]):
     def _lead(self, turn: Turn[W], own: W) -> None:
         """Do everything that waits, the turn is ours; until ours is done, or somebody else has taken it along."""
         try:
-            while not own.done and (works := turn.take()):
+            while not own.done and (works := turn.gather()):
                 self._do_for_all(works, own)
         finally:
             turn.release()
@@ -154,15 +188,21 @@ class Sharing(ABC, Generic[W]):
         ends = monotonic() + self._patience
         while not work.done:
             left = ends - monotonic()
-            if left > 0:
-                gate.acquire(timeout=min(left, _GLANCE_SECONDS))
-                if not work.done and turn.acquire():
-                    self._lead(turn, work)
-            elif works := turn.take():
-                self._do_for_all(works, work)
-            elif not gate.acquire(timeout=_ABANDONED_SECONDS) and not work.done:
-                # Taken along, and whoever took it has not come back.
-                work.outcome, work.done = self._deserted(), True
+            if left <= 0:
+                self._wait_on(turn, work, gate)
+                continue
+            gate.acquire(timeout=min(left, GLANCE_SECONDS))
+            if not work.done and turn.acquire():
+                self._lead(turn, work)
+
+    def _wait_on(self, turn: Turn[W], work: W, gate: threading.Lock) -> None:
+        """Patience is at its end, and the work not done; called until it is. `gate` opens when somebody has done it."""
+        if (
+            works := turn.take()
+        ):  # the one at work waits for a disk, or for somebody's lock: work beside him
+            self._do_for_all(works, work)
+        elif not gate.acquire(timeout=_ABANDONED_SECONDS) and not work.done:
+            self._desert(work)
 
     def _for_another(self, error: Exception) -> LastwordError:
         """The same for another thread: an exception belongs to the one that raises it."""
@@ -171,10 +211,12 @@ class Sharing(ABC, Generic[W]):
         again.__cause__ = meaning.__cause__ or (None if meaning is error else driver_error(error))
         return again
 
-    def _deserted(self) -> StoreUnavailable:
-        return StoreUnavailable(
+    def _desert(self, work: W) -> None:
+        """Whoever has taken the work along does not come back."""
+        work.outcome = StoreUnavailable(
             f"{self._url}: expected another thread of this process to write, found that it has ended; try again"
         )
+        work.done = True
 
 
 def wake(work: Work) -> None:

@@ -14,9 +14,19 @@ from lastword.domain.errors import (
     RunAlreadyActive,
     VersionConflict,
 )
-from lastword.domain.events import RunCancelled, RunCompleted, RunCreated, RunLost
+from lastword.domain.events import (
+    CancellationRequested,
+    RunCancelled,
+    RunCompleted,
+    RunCreated,
+    RunEvent,
+    RunLost,
+    RunProgressed,
+)
 from lastword.domain.status import FlagReason, RunStatus
+from lastword.domain.values import RunId
 from lastword.projections.ports import Append, Appended, RunStore
+from lastword.projections.queries import RunQuery
 from lastword.projections.run_view import fold_view
 
 
@@ -24,6 +34,36 @@ def taken(answer: Appended | LastwordError | None) -> Appended:
     """What has to be there."""
     assert isinstance(answer, Appended), answer
     return answer
+
+
+SHAPES: dict[str, tuple[tuple[RunEvent, ...], tuple[RunEvent, ...]]] = {
+    "new": ((), (CREATED,)),
+    "new, with all": (
+        (),
+        (
+            RunCreated(
+                name="import", tags={"team": "data", "tier": "1"}, params={"n": 1}, actor="a"
+            ),
+        ),
+    ),
+    "new, and begun": ((), (CREATED, STARTED)),
+    "new, tagged and ended": (
+        (),
+        (RunCreated(name="import", tags={"team": "web"}), STARTED, RunCompleted(result=[1])),
+    ),
+    "begins": ((CREATED,), (STARTED,)),
+    "reports": ((CREATED, STARTED), (RunProgressed(current=1, total=2, step="one"),)),
+    "ends": ((CREATED, STARTED), (RunCompleted(result={"rows": 1}),)),
+    "reports and ends": ((CREATED, STARTED), (RunProgressed(current=2), RunCompleted(note="so"))),
+    "is cancelled": ((CREATED,), (CancellationRequested(), RunCancelled())),
+}
+"""Of a run: what has happened before, and what is appended now."""
+
+
+def _tagged(event: RunEvent, run_id: RunId) -> RunEvent:
+    if not isinstance(event, RunCreated) or not event.tags:
+        return event
+    return event.model_copy(update={"tags": {**event.tags, "run": str(run_id)}})
 
 
 class Grouping:
@@ -172,6 +212,31 @@ class Grouping:
             elif request.run_id != old.run_id:
                 assert store.read_run(request.run_id) == []
         assert store.view(old.run_id) == old
+        assert store.inspect(writer.at) == []
+
+    @SHARED
+    @given(st.lists(st.sampled_from(sorted(SHAPES)), min_size=2, max_size=30))
+    def test_any_number_of_any_shape_is_stored(self, store: RunStore, kinds: list[str]):
+        """New runs and known ones, with tags and without, one event or more: each is stored as if it were alone."""
+        writer = Writer(store)
+        requests: list[Append] = []
+        for kind in kinds:
+            run_id, (before, events) = next(numbers), SHAPES[kind]
+            if before:
+                writer.add(run_id, *before)
+            requests.append(writer.request(run_id, *(_tagged(event, run_id) for event in events)))
+        before = store.counts()
+        answers = [taken(answer) for answer in store.append_all(requests)]
+        for request, answer in zip(requests, answers, strict=True):
+            history = store.read_run(request.run_id)
+            assert list(answer.events) == history[request.expected_version :]
+            assert answer.view == store.view(request.run_id) == fold_view(history)
+            if answer.view.tags:
+                assert [answer.view] == list(store.query(RunQuery(tags=answer.view.tags)))
+        positions = sorted(event.position for answer in answers for event in answer.events)
+        assert positions == list(range(positions[0], positions[-1] + 1))
+        ended = sum(answer.view.status is RunStatus.COMPLETED for answer in answers)
+        assert store.counts()[RunStatus.COMPLETED] == before[RunStatus.COMPLETED] + ended
         assert store.inspect(writer.at) == []
 
     def test_threads_append_batches(self, store: RunStore):

@@ -102,6 +102,41 @@ def test_a_crowd_is_served_in_parts():
     assert [64, 6] == [len(group) for group in adding.groups]
 
 
+def test_who_was_served_with_others_waits_for_them():
+    """Nobody goes alone after a group, until somebody was; and who lets others run takes along what they bring."""
+    turn: Turn[Sum] = Turn()
+    assert turn.take_alone()
+    for number in (1, 2):
+        turn.enqueue(Sum(number))
+    assert [1, 2] == [work.number for work in turn.gather()]
+    turn.release()
+    assert not turn.take_alone()
+    assert turn.acquire()
+    turn.enqueue(Sum(3))
+    assert [3] == [work.number for work in turn.gather()]
+    turn.release()
+    assert turn.take_alone()
+
+
+def test_who_leads_lets_the_others_run(monkeypatch: pytest.MonkeyPatch):
+    """As long as somebody comes of it."""
+    turn: Turn[Sum] = Turn()
+    arriving = [Sum(number) for number in range(3, 6)]
+
+    def others(seconds: float) -> None:
+        assert 0 == seconds
+        if arriving:
+            turn.enqueue(arriving.pop(0))
+
+    monkeypatch.setattr(sharing, "sleep", others)
+    for number in (1, 2):
+        turn.enqueue(Sum(number))
+    assert [1, 2] == [work.number for work in turn.gather()]
+    turn.enqueue(Sum(2))
+    assert [2, 3, 4] == [work.number for work in turn.gather(most=3)]
+    assert [5] == [work.number for work in (turn.enqueue(arriving.pop()), turn.gather())[1]]
+
+
 def test_each_raises_an_error_of_its_own():
     """With the same meaning and the same cause."""
     adding = Adding()

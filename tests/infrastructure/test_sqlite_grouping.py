@@ -23,7 +23,6 @@ from lastword.domain.errors import RunAlreadyActive, StoreUnavailable, VersionCo
 from lastword.domain.events import RunCancelled, RunCompleted, RunCreated
 from lastword.domain.status import RunStatus
 from lastword.infrastructure.sqlite import SQLiteStore
-from lastword.infrastructure.sqlite.turns import Turns
 from lastword.projections.ports import Append, Appended
 
 CREATED = RunCreated(name="import")
@@ -54,10 +53,6 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def queued(turns: Turns) -> int:
-    return turns.waiting
-
-
 def together(
     store: SQLiteStore, pool: ThreadPoolExecutor, requests: list[Append]
 ) -> list[Future[Appended | None]]:
@@ -67,7 +62,7 @@ def together(
     with turns:
         for number, request in enumerate(requests, start=1):
             futures.append(pool.submit(store.append, request))
-            wait_until(lambda expected=number: queued(turns) == expected)
+            wait_until(lambda expected=number: turns.waiting == expected)
     return futures
 
 
@@ -158,12 +153,12 @@ def test_the_others_survive_an_interrupt_of_the_one_who_writes(
         other.execute("BEGIN IMMEDIATE")
         with turns:
             futures = [pool.submit(store.append, request) for request in requests[1:]]
-            wait_until(lambda: queued(turns) == 3)
+            wait_until(lambda: turns.waiting == 3)
             # The turn is held until the leader stands behind the others; then it takes all of them along, or one of them does.
             leader = threading.Thread(target=lead)
             leader.start()
-            wait_until(lambda: queued(turns) == 4)
-        wait_until(lambda: queued(turns) == 0)  # taken, and waiting for the other process
+            wait_until(lambda: turns.waiting == 4)
+        wait_until(lambda: turns.waiting == 0)  # taken, and waiting for the other process
         interrupt(leader)
         other.execute("ROLLBACK")
     leader.join(LONG)
@@ -188,7 +183,7 @@ def test_who_waits_for_a_thread_that_has_ended_is_told(
     request = writer.request("a", CREATED)
     turns.acquire()
     future = pool.submit(store.append, request)
-    wait_until(lambda: queued(turns) == 1)
+    wait_until(lambda: turns.waiting == 1)
     assert len(turns.take(10)) == 1
     turns.release()
     with pytest.raises(StoreUnavailable, match="has ended; try again") as caught:
@@ -212,10 +207,10 @@ def test_an_interrupted_wait_withdraws_the_step(store: SQLiteStore) -> None:
     with turns:
         thread = threading.Thread(target=wait)
         thread.start()
-        wait_until(lambda: queued(turns) == 1)
+        wait_until(lambda: turns.waiting == 1)
         interrupt(thread)
         assert ended.wait(LONG)
-        assert queued(turns) == 0
+        assert turns.waiting == 0
     thread.join(LONG)
     assert store.view("a") is None
 
