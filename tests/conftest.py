@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,10 @@ if (
 
 # The tests start hundreds of programs; without bytecode each would compile all of our modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Who runs the tests in the background of a script lets them ignore Ctrl-C, and all that they start would ignore it, too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: a shared machine is slow now and then. `--hypothesis-profile=thorough` looks longer.
 settings.register_profile("quick", deadline=None, max_examples=50)
