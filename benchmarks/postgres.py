@@ -100,19 +100,20 @@ def _cpu(server: Server, lifecycles: int) -> Table:
             Column("journal", "bytes of WAL a lifecycle"),
         ),
     )
-    steps = 3 * lifecycles
+    steps, pid = 3 * lifecycles, server.pid
+    assert pid is not None  # it runs
     for name in ("floor", "lastword"):
         worker = MAKERS[name](server.url)
         for _ in range(20):
             worker.lifecycle()
-        begin, here, there = _journal(server), time.thread_time(), cpu_seconds(server.pid)
+        begin, here, there = _journal(server), time.thread_time(), cpu_seconds(pid)
         for _ in range(lifecycles):
             worker.lifecycle()
         table.rows.append(
             {
                 "name": MAKERS[name].name,
                 "client": (time.thread_time() - here) / steps * 1e6,
-                "server": (cpu_seconds(server.pid) - there) / steps * 1e6,
+                "server": (cpu_seconds(pid) - there) / steps * 1e6,
                 "journal": (_journal(server) - begin) / lifecycles,
             }
         )
