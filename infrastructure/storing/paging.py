@@ -17,7 +17,7 @@ Fetch = Callable[[str, list[Any]], list[Any]]
 """Runs a statement and gives all of its rows."""
 
 _NEAR, _FAR = 100, 6_400
-"""Entries of a stream that are walked at once, at first and at the most."""
+"""Entries of a stream that are walked at once, at first and at the least, and at the most."""
 
 
 def page_of(
@@ -103,6 +103,7 @@ def _meeting(
     if query.statuses is not None and not query.statuses:
         return
     after, entries, left = query.after, _NEAR, size
+    passed = met = 0
     while True:
         walked, end = _sparsest(fetch, query, streams, after, entries)
         others = [stream for stream in streams if stream is not walked]
@@ -114,7 +115,9 @@ def _meeting(
         left -= len(rows)
         if end is None:
             return
-        after, entries = end, min(entries * 4, _FAR)
+        passed, met = passed + entries, met + len(rows)
+        expected = left * passed // met if met else _FAR  # entries to the last row that is wanted
+        after, entries = end, max(_NEAR, min(2 * expected, 8 * entries, _FAR))
 
 
 def _sparsest(
