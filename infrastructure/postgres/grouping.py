@@ -54,7 +54,14 @@ class GroupCommit(Sharing[Step]):
         if append.guard is not None or wants_exclusive(append):
             return self._alone(append)
         step = step_of(append, self._connections)
-        self._share(step)
+        turn = self._connections.turn
+        if turn.take_alone():  # by far the most common case
+            try:
+                self._do([step])
+            finally:
+                turn.release()
+        else:
+            self._share(step)
         outcome, step.outcome = step.outcome, None  # what was appended leads back to the step
         if outcome is None:  # why, or, if nothing stands in its way any more, what becomes of it
             return self._alone(append)
@@ -189,9 +196,12 @@ class GroupCommit(Sharing[Step]):
 
 def checked(append: Append) -> None:
     """Refuse what no store may take. Raises `InvalidInput`."""
-    run_id = append.run_id if append.view is None else append.view.run_id
-    run_key(run_id)  # an id that cannot be is refused before anything is written
-    version = 0 if append.view is None else append.view.version
+    run_id, view = append.run_id, append.view
+    if view is None:
+        run_key(run_id)  # an id that cannot be is refused before anything is written
+        version = 0
+    else:
+        run_id, version = view.run_id, view.version
     if not append.events or version != append.expected_version:
         raise InvalidInput(
             f"run {run_id}: expected events and the view of version {append.expected_version},"

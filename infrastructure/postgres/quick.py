@@ -1,14 +1,15 @@
 """Statements of the hot path, past the driver's cursors: what they cost is felt at each step of each run.
 
-The driver looks at the type of every value, makes a cursor and describes its result. Here the statement says the types itself (``?::bigint``),
-and the answer is at most one row, of texts.
+The driver looks at the type of every value, makes a cursor and describes its result. Here the statement says the types itself (``?::bigint``, and
+``?::bytea`` wherever bytes are meant), and the answer is at most one row, of texts.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -73,17 +74,9 @@ def _up_to_commit(server: PGconn) -> PQGen[list[PGresult]]:
 
 def _sending(link: Link, call: Call, schema: str, *, prepare: bool) -> _Sending:
     statement, values = call
-    given = [
-        b"%d" % value
-        if type(value) is int
-        else value
-        if value is None or type(value) is bytes
-        else _text(value)
-        for value in values
-    ]
-    binary = [type(value) is bytes for value in values]
+    given = [_ENCODERS[type(value)](value) for value in values]
     name = _name(link, statement, schema) if prepare else b""
-    return name, b"" if name else numbered(statement, schema), given, binary
+    return name, b"" if name else numbered(statement, schema), given, formats(statement)
 
 
 def _send(
@@ -110,6 +103,18 @@ def _text(value: object) -> bytes:
     return text
 
 
+class _Encoders(dict[type, Callable[[Any], bytes | None]]):
+    """By type, looked up rather than asked for one after the other: there are some twenty values in a step."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], bytes | None]:
+        """Whatever else there is, such as what is derived from a text."""
+        return _text
+
+
+_ENCODERS = _Encoders({int: b"%d".__mod__, str: _text, bytes: bytes, type(None): {}.get})
+"""That of None gives None."""
+
+
 def _name(link: Link, statement: str, schema: str) -> bytes:
     """Under which the connection has prepared the statement; empty when it is not worth it yet."""
     known = link.prepared.get(statement, 0)
@@ -125,6 +130,19 @@ def _name(link: Link, statement: str, schema: str) -> bytes:
         raise error_from_result(result)
     link.prepared[statement] = name
     return name
+
+
+_PLACE = re.compile(r"\?(::bytea)?")
+
+
+@lru_cache(maxsize=1024)
+def formats(statement: str) -> list[bool]:
+    """For each of its values, whether it is sent as it is rather than as a text.
+
+    >>> formats("SELECT ?, ?::bytea")
+    [False, True]
+    """
+    return [place.group(1) is not None for place in _PLACE.finditer(statement)]
 
 
 @lru_cache(maxsize=1024)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..mapper import EVENT_COLUMNS
+from ..storing.columns import NUMBERS
 from .schema import LOCK
 
 WRITTEN = tuple(column for column in EVENT_COLUMNS if column not in {"position", "recorded_at"})
@@ -80,7 +81,8 @@ def creation(columns: tuple[str, ...], events: int, tags: int) -> Shape:
     """For a new run. Values: key, `int_id`, the columns, time and pairs of the tags, those of the events."""
     names = ", ".join(("number", "run_key", "int_id", *columns))
     values = ", ".join(
-        f"taken.base + {events - 1}" if column == "position" else "?" for column in columns
+        f"taken.base + {events - 1}" if column == "position" else _value(column)
+        for column in columns
     )
     tagging = ""
     if tags:
@@ -101,7 +103,7 @@ WITH kept AS (
 @lru_cache(maxsize=256)
 def change(columns: tuple[str, ...], events: int, *, leased: bool) -> Shape:
     """For a run that is there. Values: the columns, the new version, key, version, the lease as owner and time, those of the events."""
-    changes = "".join(f"{column} = ?, " for column in (*columns, "version"))
+    changes = "".join(f"{column} = {_value(column)}, " for column in (*columns, "version"))
     changes += f"position = taken.base + {events - 1}"
     unmoved = ""
     if leased:
@@ -112,6 +114,11 @@ WITH kept AS (
     RETURNING taken.base
 )"""
     return _shape(head, events, changes.count("?"))
+
+
+def _value(column: str) -> str:
+    """The place of a value of the table `runs`."""
+    return "?::bytea" if column in NUMBERS else "?"
 
 
 def _shape(head: str, events: int, place: int) -> Shape:

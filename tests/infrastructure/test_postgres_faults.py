@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,7 @@ import psycopg
 import pytest
 
 from breaking.proxy import Proxy, port_of, through
-from contracts.kit import Writer
+from contracts.kit import LONG, Writer
 from faults.kit import wait_until
 from lastword import RunTracker
 from lastword.domain.errors import InvalidInput, LastwordError, StoreCorrupt, StoreUnavailable
@@ -224,3 +226,29 @@ def test_nobody_is_shown_a_password(postgres_url: str):
         with pytest.raises(LastwordError) as failed:
             PostgresStore(url)
         assert "s3cret" not in str(failed.value)
+
+
+def test_an_interrupt_ends_the_statement_that_a_thread_waits_for(postgres_url: str):
+    """Who is interrupted leaves nothing at work behind, and a store that goes on."""
+    waiting = b"SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    me = threading.get_ident()
+    with contextlib.closing(PostgresStore(postgres_url, busy_timeout=LONG)) as store:
+        writer = Writer(store)
+        writer.start("a")
+        with store.connections.separate() as link:
+            link.execute(b"BEGIN")
+            lock = "SELECT 1 FROM runs WHERE run_key = ? FOR UPDATE"
+            link.execute(store.connections.sql(lock), ("a",))
+
+            def interrupt() -> None:
+                wait_until(lambda: link.execute(waiting).fetchone() == (1,), LONG)
+                signal.pthread_kill(me, signal.SIGINT)
+
+            thread = threading.Thread(target=interrupt)
+            thread.start()
+            with pytest.raises(KeyboardInterrupt):
+                writer.add("a", RunCompleted())
+            thread.join(LONG)
+            assert (0,) == link.execute(waiting).fetchone()
+        assert [1, 2] == [event.version for event in store.read_run("a")]
+        assert 3 == writer.add("a", RunCompleted()).view.version
