@@ -12,6 +12,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from postgres_pooler import pooler
 from postgres_server import schema_of, shared_server
 
 MEMORY = Path("/dev/shm")
@@ -68,6 +69,13 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
     ):  # pytest-xdist gives each of its processes a folder below that of the run
         folder = folder.parent
     with shared_server(folder) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def pooler_url(postgres_server: str) -> Iterator[str]:
+    """The same server by way of a pgbouncer in transaction mode; for `postgres_pooler.through`."""
+    with pooler(postgres_server) as url:
         yield url
 
 

@@ -43,7 +43,7 @@ INHERITED: list[object] = []
 """Connections of a parent process. Closing them here would end the parent's sessions, so they are kept from the garbage collector."""
 
 _IDLE = psycopg.pq.TransactionStatus.IDLE
-_UNPREPARED = (
+UNPREPARED = (
     psycopg.errors.InvalidSqlStatementName,
     psycopg.errors.DuplicatePreparedStatement,
 )
@@ -160,7 +160,7 @@ class Connections:
                 self.clock.set(link)
             self._give_back(link)
         elif code_of(error) in PREPARED:
-            self.prepares = False
+            self.prepare_no_more()
             self.discard(link)
         elif spoils_connection(error) or not isinstance(error, Exception):
             self.discard(link)
@@ -175,6 +175,9 @@ class Connections:
         link = self.open_link(patience=patience)
         try:
             yield link
+        except UNPREPARED:
+            self.prepare_no_more()
+            raise
         finally:
             self.discard(link)
 
@@ -191,6 +194,13 @@ class Connections:
         with self._lock:
             self._links.add(link)
         return link
+
+    def prepare_no_more(self) -> None:
+        """A prepared statement got lost: there is a pooler in between, which keeps none."""
+        self.prepares = False
+        with self._lock:
+            for link in self._links:
+                link.prepare_threshold = None
 
     def discard(self, link: Link) -> None:
         """Close a connection that is of no use any more."""
@@ -234,7 +244,7 @@ class Connections:
         """All rows of one statement."""
         try:
             return self._fetch(statement, parameters)
-        except _UNPREPARED:  # a pooler is in between; from now on nothing is prepared
+        except UNPREPARED:  # a pooler is in between; from now on nothing is prepared
             return self._fetch(statement, parameters)
 
     def _fetch(self, statement: str, parameters: Sequence[Any]) -> list[Any]:

@@ -23,7 +23,7 @@ from ..storing.asking import AskedStore
 from ..storing.columns import SELECT_VIEW
 from . import counters
 from .address import parse
-from .connections import Connections
+from .connections import UNPREPARED, Connections
 from .faults import translated
 from .grouping import GroupCommit
 from .keeping import KeptStore
@@ -61,6 +61,12 @@ class PostgresStore(KeptStore, AskedStore):
 
     @translated
     def _open(self) -> None:
+        try:
+            self._make_ready()
+        except UNPREPARED:  # a pooler is in between; from now on nothing is prepared
+            self._make_ready()
+
+    def _make_ready(self) -> None:
         prepare(self._connections)
         rebuild_if_outdated(self._connections)
         with self._connections.held() as link:

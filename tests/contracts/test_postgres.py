@@ -13,6 +13,7 @@ from contracts.keeping import Behind, Reopen
 from contracts.kit import MovingClock
 from contracts.store_contract import StoreContract
 from lastword.infrastructure.postgres import PostgresStore, counters
+from postgres_pooler import PGBOUNCER, through
 
 
 class TestPostgres(StoreContract):
@@ -51,3 +52,13 @@ class TestPostgres(StoreContract):
                 pytest.skip(f"PostgreSQL does not let this happen: {error}")
 
         return execute
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
+class TestBehindAPooler(TestPostgres):
+    """The whole contract by way of a pgbouncer in transaction mode, which has three connections for all."""
+
+    @pytest.fixture
+    def postgres_url(self, postgres_url: str, pooler_url: str) -> str:
+        return through(pooler_url, postgres_url)
