@@ -78,10 +78,10 @@ def pooler(server_url: str, *, mode: str = "transaction", connections: int = 3) 
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def through(pooler_url: str, store_url: str, *, prepare: bool = False) -> str:
-    """The URL of a store by way of the pooler; an old pgbouncer knows nothing of prepared statements."""
+def through(pooler_url: str, store_url: str, prepare: str = "") -> str:
+    """The URL of a store by way of the pooler, with this for `prepare`."""
     found = urlunsplit(urlsplit(store_url)._replace(netloc=urlsplit(pooler_url).netloc))
-    return found if prepare else with_option(found, "prepare", "off")
+    return with_option(found, "prepare", prepare) if prepare else found
 
 
 def _await(url: str, process: subprocess.Popen[bytes], folder: Path) -> None:

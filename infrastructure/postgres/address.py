@@ -39,8 +39,8 @@ class Address:
     """Where the tables are."""
     pool_size: int
     """How many connections may be open at once for reading and writing."""
-    prepare: bool
-    """Whether statements are prepared; a pooler between here and the server may not allow it."""
+    prepare: bool | None
+    """Whether statements are prepared; None: unless a pooler is between here and the server."""
     url: str
     """The store's name: without credentials, and without what does not matter to where it is."""
 
@@ -64,7 +64,7 @@ def parse(url: str) -> Address:
             f"url: schema: expected up to 40 letters, digits and underscores, found {schema!r:.60}"
         )
     pool_size = _number(given.pop("pool_size", str(DEFAULT_POOL_SIZE)))
-    prepare = _switch(given.pop("prepare", "on"))
+    prepare = _switch(given.pop("prepare", None))
     conninfo = urlunsplit(parts._replace(query=urlencode(given, quote_via=quote)))
     try:
         known: Mapping[str, object] = conninfo_to_dict(conninfo)
@@ -102,7 +102,9 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _switch(text: str) -> bool:
+def _switch(text: str | None) -> bool | None:
+    if text is None:
+        return None
     if text not in {"on", "off"}:
         raise InvalidInput(f"url: prepare: expected on or off, found {text!r:.60}")
     return text == "on"

@@ -13,7 +13,6 @@ import select
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from itertools import count
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -65,7 +64,6 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
         super().__init__(*arguments, **names)
         self.prepared: dict[str, int | bytes] = {}
         """Statements of `quick`: how often each was executed, then the name under which it is prepared."""
-        self.names = count(1)
         self._poll = select.poll()
         self._poll.register(self.fileno(), select.POLLIN | select.POLLHUP)
 
@@ -109,8 +107,8 @@ class Connections:
         """Rows of `owners` that are known to be committed, by their JSON."""
         self.listener: Listener | None = None
         """Hears of other processes; there once somebody waits."""
-        self.prepares = address.prepare
-        """Whether statements are prepared; not once a pooler has lost one."""
+        self.prepares = bool(address.prepare)
+        """Whether statements are prepared; set when the server has been looked at, and not once a pooler has lost one."""
         self._links: set[Link] = set()
         self._reset()
         _LIVE.add(self)

@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
 from psycopg import DataError, Error, OperationalError, generators
@@ -123,8 +124,10 @@ def _name(link: Link, statement: str, schema: str) -> bytes:
     if known < _PREPARE_AFTER:
         link.prepared[statement] = known + 1
         return b""
-    name = b"lastword_step_%d" % next(link.names)
-    link.pgconn.send_prepare(name, numbered(statement, schema))
+    text = numbered(statement, schema)
+    # By what it says: where a pooler hands a connection on, nobody meets something else under the name.
+    name = b"lastword_" + blake2b(text, digest_size=16).hexdigest().encode()
+    link.pgconn.send_prepare(name, text)
     result = link.answer()
     if result.status != ExecStatus.COMMAND_OK:
         raise error_from_result(result)

@@ -218,9 +218,9 @@ def _check_server(link: Link, connections: Connections) -> None:
     """Refuse a server or a database on which order, or text, would not be what it has to be. Raises `StoreUnavailable`."""
     row = link.execute(
         b"SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),"
-        b" current_setting('default_transaction_isolation'), current_user"
+        b" current_setting('default_transaction_isolation'), current_user, pg_backend_pid()"
     ).fetchone()
-    version, encoding, isolation, role = row or (0, "", "", "")
+    version, encoding, isolation, role, pid = row or (0, "", "", "", 0)
     expected = found = remedy = ""
     if version < OLDEST_SERVER:
         expected, found = f"PostgreSQL {OLDEST_SERVER // 10000} or newer", f"{version // 10000}"
@@ -231,6 +231,8 @@ def _check_server(link: Link, connections: Connections) -> None:
     elif isolation != "read committed":  # a reader has to see more with each statement
         expected, found = "transactions that are 'read committed'", f"{isolation!r} as the default"
         remedy = f"ALTER ROLE \"{role}\" SET default_transaction_isolation = 'read committed'"
+    if connections.address.prepare is None:  # a pooler gives its clients numbers of its own
+        connections.prepares = pid == link.info.backend_pid
     if expected:
         raise StoreUnavailable(
             f"{connections.url}: expected {expected}, found {found}; {remedy}", transient=False

@@ -29,10 +29,25 @@ pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not inst
 THREADS, LIVES = 8, 6
 
 
-@pytest.fixture(params=["prepare=off", "prepare=on"])
+@pytest.fixture(params=["", "off", "on"])
 def url(request: pytest.FixtureRequest, pooler_url: str, postgres_url: str) -> str:
     """With `prepare=on` and a pgbouncer older than 1.21, prepared statements get lost, and the store has to notice."""
-    return through(pooler_url, postgres_url, prepare=request.param == "prepare=on")
+    return through(pooler_url, postgres_url, request.param)
+
+
+@pytest.mark.parametrize(("prepare", "prepares"), [("", False), ("off", False), ("on", True)])
+def test_behind_a_pooler_nothing_is_prepared_unless_told(
+    pooler_url: str, postgres_url: str, prepare: str, prepares: bool
+):
+    """Two clients that share a connection may mean different statements by one name, and neither would hear of it."""
+    with closing(PostgresStore(through(pooler_url, postgres_url, prepare))) as store:
+        assert prepares == store.connections.prepares
+
+
+def test_without_a_pooler_statements_are_prepared(postgres_url: str):
+    """They are sent to the server itself."""
+    with closing(PostgresStore(postgres_url)) as store:
+        assert store.connections.prepares
 
 
 def test_threads_share_a_few_connections(url: str, tmp_path: Path):
