@@ -156,7 +156,7 @@ def test_the_cells_of_the_notebook(notebook: Notebook, tmp_path: Path) -> None:
         with locked(tmp_path / "runs.db"):
             (tmp_path / "go").touch()
             assert "ok" == notebook.reply()["status"]
-        assert "running" == status("outage")
+            assert "running" == status("outage")
         notebook.run("tracker.deliver_spool()")
         assert "completed" == status("outage")
 
