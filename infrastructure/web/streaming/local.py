@@ -55,8 +55,10 @@ class LocalMessages:
                 yield message
 
     def unrecorded(self) -> Claim | None:
-        """How the run ended here, if the store has not taken that: whoever comes later hears it, too."""
-        return None if self._notifier is None else self._notifier.unrecorded(self._run_id)
+        """How the run ended here, if the store has not taken that: whoever comes later hears it, too. None while the signal will say it."""
+        if self._notifier is None or self.is_expected:
+            return None
+        return self._notifier.unrecorded(self._run_id)
 
     def close(self) -> None:
         """Stop listening."""
