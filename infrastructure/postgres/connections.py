@@ -25,7 +25,7 @@ from psycopg.rows import tuple_row
 from ...domain.errors import StoreUnavailable
 from ..storing.bell import Bell
 from ..storing.faults import closed
-from ..storing.sharing import Turn
+from ..storing.sharing import SharedTurn
 from .address import Address
 from .clock import ServerClock
 from .faults import PREPARED, code_of, spoils_connection
@@ -121,8 +121,8 @@ class Connections:
         for _ in range(self.address.pool_size):
             self._free.put(None)
         self._idle: list[Link] = []
-        self.turn: Turn[Step] = Turn()
-        """Of the thread that appends for others, too."""
+        self.turn: SharedTurn[Step] = SharedTurn()
+        """Of the threads that append for others, too."""
 
     # -- taking and giving back
 

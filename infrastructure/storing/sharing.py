@@ -4,8 +4,9 @@ There is no thread for it. Who finds nobody at work works at once, and takes alo
 finds somebody at work queues, and waits until it was taken along or the turn is free. Who has waited long, because the one at work waits for a disk or for somebody's
 lock, works beside him, where the store allows that. Who is alone pays for a look at an empty queue.
 
-Threads that were served together come again together. So who works after such a service lets the others run first, as long as that makes the
-queue longer: a few that go one after the other cost more than all of them at once.
+Threads that were served together come again together. Where one works at a time, who works after such a service lets the others run first, as
+long as that makes the queue longer: a few that go one after the other cost more than all of them at once (`Turn`). Where several may, halves of
+the crowd take turns (`SharedTurn`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from copy import copy
+from threading import get_ident
 from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -79,7 +81,11 @@ class Turn(Generic[W]):
     def take(self, most: int = MOST) -> list[W]:
         """What waits, in its order."""
         waiting = self._waiting
-        return [waiting.popleft() for _ in range(min(len(waiting), most))]
+        works: list[W] = []
+        with contextlib.suppress(IndexError):  # that was all; others may take at the same moment
+            while len(works) < most:
+                works.append(waiting.popleft())
+        return works
 
     def gather(self, most: int = MOST) -> list[W]:
         """What waits, and what others add when they are let run; for the one who has the turn."""
@@ -104,6 +110,9 @@ class Turn(Generic[W]):
     def release(self) -> None:
         """Let go, and wake the first of those who wait, so that somebody takes the next turn."""
         self._lock.release()
+        self._wake_first()
+
+    def _wake_first(self) -> None:
         if self._waiting:
             with contextlib.suppress(IndexError):  # taken just now
                 wake(self._waiting[0])
@@ -118,6 +127,48 @@ class Turn(Generic[W]):
         traceback: TracebackType | None,
     ) -> None:
         self.release()
+
+
+class SharedTurn(Turn[W]):
+    """A turn that several threads may have at once: one more as soon as as much waits as is being done.
+
+    So of a crowd one half has its work done while the other half does what comes before, and groups are as large as that allows. Nobody
+    waits for company: who is alone, or one of two, begins at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._taken: dict[int, int] = {}
+        """How much each thread that has the turn has taken."""
+
+    def acquire(self, *, blocking: bool = False, timeout: float = -1) -> bool:
+        """Take the turn, if it is time; never waits."""
+        del blocking, timeout
+        with self._lock:
+            if self._taken and len(self._waiting) < sum(self._taken.values()):
+                return False
+            self._taken[get_ident()] = MOST  # nobody joins in until it is known
+        return True
+
+    def take_alone(self) -> bool:
+        """Take the turn if nobody has it, and nobody waits."""
+        with self._lock:
+            if self._taken or self._waiting:
+                return False
+            self._taken[get_ident()] = 1
+        return True
+
+    def gather(self, most: int = MOST) -> list[W]:
+        """What waits; for one who has the turn."""
+        works = self.take(most)
+        self._taken[get_ident()] = len(works)
+        return works
+
+    def release(self) -> None:
+        """Let go, and wake the first of those who wait."""
+        with self._lock:
+            del self._taken[get_ident()]
+        self._wake_first()
 
 
 class Sharing(ABC, Generic[W]):
