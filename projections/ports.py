@@ -242,7 +242,7 @@ class RunStore(Protocol):
         ...
 
     def find(self, fragment: str, limit: int = 10) -> list[RunId]:
-        """Up to `limit` ids that begin with the fragment, or, if there are none, that end with it; an exact match alone, if there is one."""
+        """Up to `limit` ids that begin or end with the fragment; an exact match alone, if there is one."""
         ...
 
     def counts(self) -> dict[RunStatus, int]:

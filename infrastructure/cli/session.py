@@ -115,7 +115,7 @@ def debugging() -> bool:
 
 
 def resolve(tracker: RunTracker, fragment: str) -> RunId:
-    """The run that a person means: by its id, or by a beginning of it that no other run has; or by an end, where no run begins with it.
+    """The run that a person means: by its id, or by a prefix or suffix of it that no other run has.
 
     Raises `RunNotFound`, `InvalidInput` with the candidates.
     """

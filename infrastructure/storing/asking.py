@@ -71,10 +71,10 @@ class AskedStore(ABC):
         if not fragment or limit < 1:
             return []
         found = self._fetch(*queries.begins_with(fragment, limit))
-        if not found:
-            found = self._fetch(*queries.ends_with(fragment, limit))
-        elif found[0][0] == fragment:
-            del found[1:]
+        if found and found[0][0] == fragment:
+            return [id_of(*found[0])]
+        if len(found) < limit:
+            found += self._fetch(*queries.ends_with(fragment, limit - len(found)))
         return [id_of(*row) for row in found]
 
     def tally(self, query: TallyQuery) -> Tally:

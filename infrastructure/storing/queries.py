@@ -166,13 +166,13 @@ def begins_with(fragment: str, limit: int) -> Statement:
 
 
 def ends_with(fragment: str, limit: int) -> Statement:
-    """Keys that end with the fragment, in order. Reads all keys."""
+    """Keys that end with the fragment and do not begin with it, in order. Reads all keys."""
     statement = (
         "SELECT run_key, int_id FROM runs WHERE length(run_key) >= ? AND substr(run_key, length(run_key) - ? + 1) = ?"
-        " ORDER BY run_key LIMIT ?"
+        " AND substr(run_key, 1, ?) <> ? ORDER BY run_key LIMIT ?"
     )
     size = len(fragment)
-    return statement, [size, size, fragment, limit]
+    return statement, [size, size, fragment, size, fragment, limit]
 
 
 def feed(select: str, after: int, limit: int, topics: Sequence[str]) -> Statement:

@@ -164,7 +164,7 @@ class RunReader:
         return found
 
     def find(self, fragment: str) -> Ids:
-        """Ids that begin with the fragment, or, if there are none, that end with it, at most ten; an exact match alone."""
+        """Ids that begin or end with the fragment, at most ten; an exact match alone."""
         return self._store.find(fragment)
 
     def history(self, run_id: RunId) -> History:

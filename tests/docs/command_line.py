@@ -23,8 +23,8 @@ _HEAD = """\
 lastword [--url URL] [--log-format console|json] [--verbose] COMMAND ...
 ```
 
-Options of `lastword` itself go before the command. RUN is a run's id, or a beginning of one that no other run shares; or
-an end, where no run begins with it.
+Options of `lastword` itself go before the command. RUN is a run's id, or any beginning or end of one that no other run
+shares.
 
 Reading commands print tables for people. With `--json` they print one object a line, with the fields of the
 [models](python.md#what-comes-back). Colours are for terminals only; `NO_COLOR` is honoured. What is said to people and
