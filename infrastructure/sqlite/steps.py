@@ -29,11 +29,14 @@ from ..mapper import encode_event, enveloped
 from .links import Link
 from .rows import OF_RUN, SELECT_VIEW, changes, id_of, new_row, owner_text, view_of
 
-_INSERT = """
-INSERT INTO events (originator_id, originator_version, topic, state, event_id, occurred_at, actor, correlation_id, int_id, recorded_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,
-    max(?, ifnull((SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1), 0)))
+_COLUMNS = "originator_id, originator_version, topic, state, event_id, occurred_at"
+_NOW = "max(?, ifnull((SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1), 0))"
+_INSERT = f"INSERT INTO events ({_COLUMNS}, recorded_at) VALUES (?, ?, ?, ?, ?, ?, {_NOW})"
+_INSERT_MORE = f"""
+INSERT INTO events ({_COLUMNS}, actor, correlation_id, int_id, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, {_NOW})
 """
+_PLAIN = 6
+"""So many values has an event that nothing more is known of."""
 _INSERT_TAG = "INSERT INTO run_tags (key, value, created_at, number) VALUES (?, ?, ?, ?)"
 
 _UNKNOWN = -1
@@ -84,19 +87,18 @@ class Step:
             moment = occurred_at if occurred_at.tzinfo is UTC else occurred_at.astimezone(UTC)
             micros = to_micros(moment)
             state = encode_event(event)
-            rows.append(
-                (
-                    key,
-                    version,
-                    event.TOPIC,
-                    state,
-                    bytes.fromhex(event_id),
-                    micros,
-                    actor,
-                    correlation_id,
-                    int_id,
-                )
+            # The driver looks for an adapter of each None and of bytes, not of a bytearray.
+            values = (
+                key,
+                version,
+                event.TOPIC,
+                bytearray(state),
+                bytearray.fromhex(event_id),
+                micros,
             )
+            if actor is not None or correlation_id is not None or int_id is not None:
+                values = (*values, actor, correlation_id, int_id)
+            rows.append(values)
             if version == 1:
                 told = begin(event, run_id, version, _UNKNOWN, moment)
             else:
@@ -261,7 +263,7 @@ def _insert(
     cursor: sqlite3.Cursor, values: tuple[Any, ...], now: int, link: Link
 ) -> tuple[int, int]:
     """The event's position, and when it was taken: now, unless an earlier event was taken later than that."""
-    cursor.execute(_INSERT, (*values, now))
+    cursor.execute(_INSERT if len(values) == _PLAIN else _INSERT_MORE, (*values, now))
     position = cursor.lastrowid or 0
     if link.newest != position - 1 or link.newest_at > now:
         # Others have written since this connection did, or the clock was set back.
