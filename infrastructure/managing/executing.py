@@ -43,6 +43,10 @@ def is_inside(execution: Execution) -> bool:
     return _inside.get() is execution
 
 
+def _nothing() -> None:
+    """There is nothing to do, or nothing left."""
+
+
 class Execution:
     """Brings one run to its end, whatever its function or the store do: exactly one outcome, and the signal after it."""
 
@@ -56,8 +60,8 @@ class Execution:
         kwargs: dict[str, Any],
     ) -> None:
         self.context = context
-        self.job: Callable[[], None] = self.perform
-        """What a worker is given to do."""
+        self.job: Callable[[], None] = _nothing
+        """What a worker is given to do; whoever hands it out sets it."""
         self._tracker = tracker
         self._notifier = notifier
         self._function = function
@@ -85,6 +89,12 @@ class Execution:
                     why = error_info(fault).message
                     self._notifier.end(Claim(self.run_id, RunStatus.FAILED, why))  # once is enough
             raise
+
+    def let_go(self) -> None:
+        """It is over. Function, arguments and variables, which refer back to it, need not wait for the garbage collector."""
+        self.job = self._function = _nothing
+        self._args, self._kwargs = (), {}
+        self._variables = contextvars.Context()
 
     def give_up(self, error: BaseException) -> None:
         """There is no thread for it."""

@@ -264,6 +264,7 @@ class RunManager:
         with self._changed:
             self._runs.pop(run_key(execution.run_id), None)
             self._changed.notify_all()
+        execution.let_go()
 
 
 def _check_function(function: object) -> None:

@@ -17,11 +17,11 @@ from ...domain.errors import (
     StoreCorrupt,
     VersionConflict,
 )
-from ...domain.events import RecordedEvent
-from ...domain.values import Owner, RunId, from_micros, to_micros
+from ...domain.values import Owner, RunId, to_micros
 from ...projections.ports import Append, Appended
 from ...projections.run_view import Fields, RunView, advance, begin, view_from
-from ..mapper import StoredRunEvent, encode_event, enveloped
+from ..mapper import StoredRunEvent, encode_event
+from ..storing.answering import answer
 from ..storing.rows import id_of, key_of, owner_text
 from ..storing.sharing import Work
 from .connections import Connections, Link
@@ -72,25 +72,10 @@ class Step(Work):
         self.base, self.recorded_at = int(base), int(recorded_at)
         fields = vars(self.view)  # nobody else has seen it yet
         fields["position"] = self.base + len(self.append.events) - 1
-        return Appended(self.recorded, self.view)
-
-    def recorded(self) -> tuple[RecordedEvent, ...]:
-        """The events as they were written."""
-        append, recorded_at = self.append, from_micros(self.recorded_at)
-        return tuple(
-            enveloped(
-                new.event,
-                run_id=self.run_id,
-                version=append.expected_version + number + 1,
-                position=self.base + number,
-                event_id=new.event_id,
-                occurred_at=new.occurred_at.astimezone(UTC),
-                recorded_at=recorded_at,
-                actor=new.actor,
-                correlation_id=append.correlation_id,
-            )
-            for number, new in enumerate(append.events)
-        )
+        taken = [
+            (position, self.recorded_at) for position in range(self.base, fields["position"] + 1)
+        ]
+        return answer(self.append, self.run_id, self.view, taken)
 
 
 def step_of(append: Append, connections: Connections, lease: Lease | None = None) -> Step:

@@ -21,11 +21,11 @@ from ...domain.errors import (
     StoreUnavailable,
     VersionConflict,
 )
-from ...domain.events import RecordedEvent
-from ...domain.values import Owner, from_micros, run_key, to_micros
+from ...domain.values import Owner, run_key, to_micros
 from ...projections.ports import Append, Appended
 from ...projections.run_view import Fields, RunView, advance, begin, view_from
-from ..mapper import encode_event, enveloped
+from ..mapper import encode_event
+from ..storing.answering import answer
 from .links import Link
 from .rows import OF_RUN, SELECT_VIEW, changes, id_of, new_row, owner_text, view_of
 
@@ -157,32 +157,11 @@ class Step:
                 refused = self._refused(cursor, error)
                 refused.__cause__ = error
         else:
-            self.outcome = Appended(self.recorded, self.view)
+            self.outcome = answer(self.append, self.run_id, self.view, positions)
             return
         self.outcome = refused
         if positions:
             raise PartlyWrittenError from refused
-
-    def recorded(self) -> tuple[RecordedEvent, ...]:
-        """The events as they were written."""
-        append = self.append
-        version = append.expected_version
-        return tuple(
-            enveloped(
-                new.event,
-                run_id=self.run_id,
-                version=version + number,
-                position=position,
-                event_id=new.event_id,
-                occurred_at=new.occurred_at.astimezone(UTC),
-                recorded_at=from_micros(recorded_at),
-                actor=new.actor,
-                correlation_id=append.correlation_id,
-            )
-            for number, (new, (position, recorded_at)) in enumerate(
-                zip(append.events, self.positions, strict=True), start=1
-            )
-        )
 
     def _write_row(self, cursor: sqlite3.Cursor, known: OwnerIds, met: OwnerIds) -> None:
         if self._unknown_owner or self._known is not known:

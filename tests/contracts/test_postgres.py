@@ -62,3 +62,5 @@ class TestBehindAPooler(TestPostgres):
     @pytest.fixture
     def postgres_url(self, postgres_url: str, pooler_url: str) -> str:
         return through(pooler_url, postgres_url)
+
+    test_followers_wake = None  # pyright: ignore[reportAssignmentType]  # whoever asks meanwhile may be given the session of the import

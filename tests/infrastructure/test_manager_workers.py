@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,3 +211,23 @@ def test_a_process_that_exits_waits_for_its_runs(tmp_path: Path) -> None:
     assert (0, "", "") == (ended.returncode, ended.stdout, ended.stderr)
     with managed(path) as manager:
         assert ["done", "done too"] == [manager.get_run(number).result for number in (1, 2)]
+
+
+class Large:
+    """Something that a run works with."""
+
+
+def test_what_a_run_worked_with_goes_with_its_end(tmp_path: Path) -> None:
+    """Its arguments do not wait for the garbage collector."""
+    with RunTracker(tmp_path / "runs.db") as tracker, RunManager(tracker) as manager:
+        large = Large()
+        gone = weakref.ref(large)
+        gc.disable()
+        try:
+            run_id = manager.start_run("import", lambda _, it: type(it).__name__, large)
+            del large
+            list(manager.messages(run_id))
+            wait_until(lambda: gone() is None)
+        finally:
+            gc.enable()
+        assert "Large" == tracker.get(run_id).result
