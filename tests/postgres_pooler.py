@@ -23,7 +23,7 @@ PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sb
 
 _SETTINGS = """
 [databases]
-* = host={host} port={port}
+* = host={host} port={port} connect_query='{begin}'
 
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -40,8 +40,13 @@ max_client_conn = 500
 
 
 @contextlib.contextmanager
-def pooler(server_url: str, *, mode: str = "transaction", connections: int = 3) -> Iterator[str]:
-    """The server's URL by way of a pooler that has so few connections that callers share them; it is gone afterwards."""
+def pooler(
+    server_url: str, *, mode: str = "transaction", connections: int = 3, begin: str = "SELECT 1"
+) -> Iterator[str]:
+    """The server's URL by way of a pooler that has so few connections that callers share them, each of which executed `begin` at first.
+
+    It is gone afterwards.
+    """
     assert PGBOUNCER is not None
     given = conninfo_to_dict(server_url)
     user, password = str(given.get("user") or ""), str(given.get("password") or "")
@@ -57,6 +62,7 @@ def pooler(server_url: str, *, mode: str = "transaction", connections: int = 3) 
             folder=folder,
             user=user,
             mode=mode,
+            begin=begin,
             connections=connections,
         ),
         encoding="utf-8",

@@ -153,6 +153,8 @@ def event_values(stored: StoredRunEvent) -> list[Any]:
 
 def execute(link: Link, connections: Connections, step: Step, at: int | None) -> Appended | None:
     """Write one step, `at` a time in microseconds, or the server's; None when it wrote nothing. Raises the driver's errors."""
+    if connections.pooled:  # its session would outlive an error, and with it the lock under which the statement takes its position
+        return execute_all(link, connections, (step,), at)[0]
     values = step.given(at)
     schema, prepare = connections.address.schema, connections.prepares
     return step.written(one_row(link, step.shape.alone, values, schema, prepare=prepare))

@@ -107,6 +107,8 @@ class Connections:
         """Rows of `owners` that are known to be committed, by their JSON."""
         self.listener: Listener | None = None
         """Hears of other processes; there once somebody waits."""
+        self.pooled = True
+        """Whether a pooler may be between here and the server, so that a session does not end with its connection; known when the server has been looked at."""
         self.prepares = bool(address.prepare)
         """Whether statements are prepared; set when the server has been looked at, and not once a pooler has lost one."""
         self._links: set[Link] = set()

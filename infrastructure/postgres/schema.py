@@ -231,8 +231,11 @@ def _check_server(link: Link, connections: Connections) -> None:
     elif isolation != "read committed":  # a reader has to see more with each statement
         expected, found = "transactions that are 'read committed'", f"{isolation!r} as the default"
         remedy = f"ALTER ROLE \"{role}\" SET default_transaction_isolation = 'read committed'"
-    if connections.address.prepare is None:  # a pooler gives its clients numbers of its own
-        connections.prepares = pid == link.info.backend_pid
+    connections.pooled = (
+        pid != link.info.backend_pid
+    )  # a pooler gives its clients numbers of its own
+    if connections.address.prepare is None:
+        connections.prepares = not connections.pooled
     if expected:
         raise StoreUnavailable(
             f"{connections.url}: expected {expected}, found {found}; {remedy}", transient=False

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 
-from contracts.kit import LONG, at_once
+from contracts.kit import LONG, Writer, at_once
 from faults.kit import wait_until
 from lastword import RunManager, RunTracker
 from lastword.domain.errors import RunAlreadyActive, StoreUnavailable
@@ -48,6 +48,30 @@ def test_without_a_pooler_statements_are_prepared(postgres_url: str):
     """They are sent to the server itself."""
     with closing(PostgresStore(postgres_url)) as store:
         assert store.connections.prepares
+        assert not store.connections.pooled
+
+
+def test_an_error_leaves_no_lock_with_the_pooler(postgres_server: str, postgres_url: str):
+    """The session goes on to somebody else; had it kept the lock under which positions are taken, nobody would write any more."""
+    begin = "SET lock_timeout = 200"
+    with pooler(postgres_server, connections=1, begin=begin) as url, ExitStack() as opened:
+        store = opened.enter_context(closing(PostgresStore(through(url, postgres_url))))
+        direct = opened.enter_context(closing(PostgresStore(postgres_url)))
+        blocked = opened.enter_context(direct.connections.separate())
+        blocked.execute(b"BEGIN")
+        schema = direct.connections.address.schema
+        blocked.execute(f'ALTER SEQUENCE "{schema}".positions CACHE 1'.encode())
+        with pytest.raises(StoreUnavailable):
+            store.append(Writer(store).request("a", RunCreated(name="import")))
+        blocked.execute(b"ROLLBACK")
+        wait_until(lambda: not _locks(direct))
+        assert store.append(Writer(store).request("b", RunCreated(name="import"))) is not None
+
+
+def _locks(store: PostgresStore) -> int:
+    """How many advisory locks of the server's sessions are held."""
+    (row,) = store.connections.fetch("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    return row[0]
 
 
 def test_threads_share_a_few_connections(url: str, tmp_path: Path):
