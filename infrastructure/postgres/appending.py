@@ -19,7 +19,7 @@ from ...domain.errors import (
 )
 from ...domain.values import Owner, RunId, to_micros
 from ...projections.ports import Append, Appended
-from ...projections.run_view import Fields, RunView, advance, begin, view_from
+from ...projections.run_view import Fields, advance, begin, view_from
 from ..mapper import StoredRunEvent, encode_event
 from ..storing.answering import answer
 from ..storing.rows import id_of, key_of, owner_text
@@ -43,15 +43,17 @@ class Lease(NamedTuple):
 class Step(Work):
     """One append as it will be written: everything but what the store decides, its positions and its time."""
 
-    __slots__ = ("append", "base", "recorded_at", "run_id", "shape", "values", "view")
+    __slots__ = ("append", "base", "fields", "recorded_at", "run_id", "shape", "told", "values")
 
     def __init__(
-        self, append: Append, run_id: RunId, view: RunView, shape: Shape, values: list[Any]
+        self, append: Append, run_id: RunId, told: Fields, shape: Shape, values: list[Any]
     ) -> None:
         super().__init__()
         self.append = append
         self.run_id = run_id
-        self.view = view
+        self.told = told
+        """What the new events say of the view; all of it for a new run."""
+        self.fields: Fields | None = None
         """The fold with the new events; its position is that of the newest once they are written."""
         self.shape = shape
         self.values = values
@@ -70,12 +72,19 @@ class Step(Work):
             return None
         base, recorded_at = found
         self.base, self.recorded_at = int(base), int(recorded_at)
-        fields = vars(self.view)  # nobody else has seen it yet
+        fields = self.fold()
         fields["position"] = self.base + len(self.append.events) - 1
         taken = [
             (position, self.recorded_at) for position in range(self.base, fields["position"] + 1)
         ]
-        return answer(self.append, self.run_id, self.view, taken)
+        return answer(self.append, self.run_id, view_from(fields), taken)
+
+    def fold(self) -> Fields:
+        """All fields of the view with the new events. The statement needs only what they change, so there is time for it while the server works."""
+        if self.fields is None:
+            old = self.append.view  # a flag is never stored
+            self.fields = self.told if old is None else {**vars(old), "flag": None, **self.told}
+        return self.fields
 
 
 def step_of(append: Append, connections: Connections, lease: Lease | None = None) -> Step:
@@ -126,14 +135,13 @@ def step_of(append: Append, connections: Connections, lease: Lease | None = None
         if tags:
             tags.insert(0, to_micros(view.created_at))
         shape = creation(columns, count, len(view.tags))
-        return Step(append, run_id, view, shape, [key, int_id, *row, *tags, *events])
-    view = view_from({**before, "flag": None, **told})  # a flag is never stored
-    events[-1] = move(before["status"], view.status)
+        return Step(append, run_id, told, shape, [key, int_id, *row, *tags, *events])
+    events[-1] = move(before["status"], told.get("status", before["status"]))
     columns, row = FORMAT.moved(told, before, moment, micros, owner_id)
     shape = change(columns, count, leased=lease is not None)
     held = [] if lease is None else [lease.owner, lease.renewed_at]
     values = [*row, version, key, append.expected_version, *held, *events]
-    return Step(append, run_id, view, shape, values)
+    return Step(append, run_id, told, shape, values)
 
 
 def event_values(stored: StoredRunEvent) -> list[Any]:
@@ -157,7 +165,8 @@ def execute(link: Link, connections: Connections, step: Step, at: int | None) ->
         return execute_all(link, connections, (step,), at)[0]
     values = step.given(at)
     schema, prepare = connections.address.schema, connections.prepares
-    return step.written(one_row(link, step.shape.alone, values, schema, prepare=prepare))
+    row = one_row(link, step.shape.alone, values, schema, prepare=prepare, meanwhile=step.fold)
+    return step.written(row)
 
 
 def execute_all(

@@ -34,10 +34,21 @@ _Sending = tuple[bytes, bytes, list[bytes | None], list[bool]]
 
 
 def one_row(
-    link: Link, statement: str, values: Sequence[Any], schema: str, *, prepare: bool
+    link: Link,
+    statement: str,
+    values: Sequence[Any],
+    schema: str,
+    *,
+    prepare: bool,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Row | None:
-    """The first row that the statement gives; None when it gives none. Nothing in it may be NULL. Raises the driver's errors."""
+    """The first row that the statement gives; None when it gives none. Nothing in it may be NULL. Raises the driver's errors.
+
+    `meanwhile` is called while the server is at work; it raises nothing.
+    """
     _send(link.pgconn, *_sending(link, (statement, values), schema, prepare=prepare))
+    if meanwhile is not None:
+        meanwhile()
     return _first_row(link.answer())
 
 
