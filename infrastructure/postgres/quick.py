@@ -137,7 +137,7 @@ def _name(link: Link, statement: str, schema: str) -> bytes:
         return b""
     text = numbered(statement, schema)
     # By what it says: where a pooler hands a connection on, nobody meets something else under the name.
-    name = b"lastword_" + blake2b(text, digest_size=16).hexdigest().encode()
+    name = b"lastword_step_" + blake2b(text, digest_size=16).hexdigest().encode()
     link.pgconn.send_prepare(name, text)
     result = link.answer()
     if result.status != ExecStatus.COMMAND_OK:
