@@ -28,6 +28,9 @@ from .faults import driver_error
 MOST = 64
 """Pieces of work in one go; more wait for the next, so that nobody waits for a crowd."""
 
+_CROWD = 3
+"""So many that were served together are waited for. Two do better in turns: one writes while the other computes."""
+
 GLANCE_SECONDS = 0.1
 """So often a thread that waits looks up, so that an interrupt reaches it, and whether the one that it waits for is still there."""
 
@@ -90,7 +93,7 @@ class Turn(Generic[W]):
     def gather(self, most: int = MOST) -> list[W]:
         """What waits, and what others add when they are let run; for the one who has the turn."""
         waiting = self._waiting
-        if self._company > 1:
+        if self._company >= _CROWD:
             seen = 0
             while seen < (now := len(waiting)) < most:
                 seen = now
@@ -105,7 +108,7 @@ class Turn(Generic[W]):
 
     def take_alone(self) -> bool:
         """Take the turn if it is free, and nobody else is likely to come along."""
-        return self._company == 1 and not self._waiting and self._lock.acquire(blocking=False)
+        return self._company < _CROWD and not self._waiting and self._lock.acquire(blocking=False)
 
     def release(self) -> None:
         """Let go, and wake the first of those who wait, so that somebody takes the next turn."""

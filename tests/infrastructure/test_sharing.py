@@ -102,26 +102,24 @@ def test_a_crowd_is_served_in_parts():
     assert [64, 6] == [len(group) for group in adding.groups]
 
 
-def test_who_was_served_with_others_waits_for_them():
-    """Nobody goes alone after a group, until somebody was; and who lets others run takes along what they bring."""
+def test_who_was_served_in_a_crowd_waits_for_it():
+    """After three nobody goes alone, until fewer were served; two take turns."""
     turn: Turn[Sum] = Turn()
-    assert turn.take_alone()
-    for number in (1, 2):
-        turn.enqueue(Sum(number))
-    assert [1, 2] == [work.number for work in turn.gather()]
-    turn.release()
-    assert not turn.take_alone()
-    assert turn.acquire()
-    turn.enqueue(Sum(3))
-    assert [3] == [work.number for work in turn.gather()]
-    turn.release()
-    assert turn.take_alone()
+    for together, may_go_alone in ((2, True), (3, False), (2, True), (4, False), (1, True)):
+        assert turn.acquire()
+        for number in range(together):
+            turn.enqueue(Sum(number))
+        assert together == len(turn.gather())
+        turn.release()
+        assert may_go_alone == turn.take_alone()
+        if may_go_alone:
+            turn.release()
 
 
 def test_who_leads_lets_the_others_run(monkeypatch: pytest.MonkeyPatch):
     """As long as somebody comes of it."""
     turn: Turn[Sum] = Turn()
-    arriving = [Sum(number) for number in range(3, 6)]
+    arriving = [Sum(number) for number in range(3, 7)]
 
     def others(seconds: float) -> None:
         assert 0 == seconds
@@ -129,12 +127,13 @@ def test_who_leads_lets_the_others_run(monkeypatch: pytest.MonkeyPatch):
             turn.enqueue(arriving.pop(0))
 
     monkeypatch.setattr(sharing, "sleep", others)
-    for number in (1, 2):
+    for number in range(3):
         turn.enqueue(Sum(number))
-    assert [1, 2] == [work.number for work in turn.gather()]
+    assert [0, 1, 2] == [work.number for work in turn.gather()]
     turn.enqueue(Sum(2))
     assert [2, 3, 4] == [work.number for work in turn.gather(most=3)]
-    assert [5] == [work.number for work in (turn.enqueue(arriving.pop()), turn.gather())[1]]
+    turn.enqueue(Sum(9))
+    assert [9, 5, 6] == [work.number for work in turn.gather()]
 
 
 def test_each_raises_an_error_of_its_own():
