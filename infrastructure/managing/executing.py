@@ -64,7 +64,7 @@ class Execution:
         """What a worker is given to do; whoever hands it out sets it."""
         self._tracker = tracker
         self._notifier = notifier
-        self._function = function
+        self._function: Callable[..., Any] = function
         self._args = args
         self._kwargs = kwargs
         self._variables = contextvars.copy_context()
