@@ -57,10 +57,14 @@ class Appending:
             for run_id in range(20):
                 writer.start(run_id)
             store.append_all([writer.request(run_id, RunCompleted()) for run_id in range(20)])
-            found = gc.collect()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            found = [item for item in gc.garbage if isinstance(item, Append)]
         finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
             gc.enable()
-        assert found < 20
+        assert [] == found
 
     def test_the_first_event_makes_a_run(self, store: RunStore, clock: MovingClock):
         """It gets version 1, a position, the store's time, and a row that is the fold."""
