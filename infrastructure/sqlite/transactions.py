@@ -18,10 +18,10 @@ from .links import Link, gone
 if TYPE_CHECKING:
     from .datastore import ThreadDatastore
 
-_LONGEST_SLEEP, _SHORTEST_SLEEP = 0.002, 0.0004
-"""Seconds between two looks at a lock that another process has."""
-_HURRY = 0.08
-"""By so much of what one has waited the next sleep is shorter: the shortest one is reached after 15 ms."""
+_FIRST_SLEEP, _LONGEST_SLEEP, _SHORTEST_SLEEP = 0.002, 0.006, 0.0002
+"""Seconds between two looks at a lock that another process has. The first is made soon: mostly the lock is free then."""
+_HURRY = 0.28
+"""By so much of what one has waited the next sleep is shorter: the shortest one is reached after 21 ms."""
 
 
 class Transaction:
@@ -165,7 +165,10 @@ def begin_writing(link: Link, timeout: float) -> None:
                 raise
         else:
             return
-        sleep(max(_LONGEST_SLEEP - waited * _HURRY, _SHORTEST_SLEEP))
+        if waited:
+            sleep(max(_LONGEST_SLEEP - waited * _HURRY, _SHORTEST_SLEEP))
+        else:
+            sleep(_FIRST_SLEEP)
 
 
 def waited_for_another_thread(datastore: ThreadDatastore) -> StoreUnavailable:
