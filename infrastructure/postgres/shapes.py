@@ -55,16 +55,14 @@ _RECORDED = "currval('moments')"
 def _alone(events: int) -> str:
     """What the function `take` does, as one expression in the plan of the step: calling a function costs several times as much.
 
-    `CASE` looks at one thing after the other. No signal is heard between its parts, and all that can go wrong before the lock is
-    looked at before it; if it is not let go all the same, the session ends with the error (see `spoils_connection`).
+    `CASE` looks at one thing after the other. If something goes wrong before the lock is let go, the session ends with the error, and the lock
+    with the session (see `spoils_connection`).
     """
     taken = "nextval('positions')"
     if events > 1:
         taken = f"setval('positions', {taken} + {events - 1})"
     return f"""(SELECT CASE
     WHEN pg_current_xact_id_if_assigned() IS NOT NULL THEN NULL
-    WHEN NOT has_sequence_privilege('positions'::regclass, 'UPDATE') THEN setval('positions', 1)
-    WHEN NOT has_sequence_privilege('moments'::regclass, 'UPDATE') THEN setval('moments', 1)
     WHEN pg_advisory_lock({_LOCK}) IS NULL THEN NULL
     WHEN pg_current_xact_id() IS NULL THEN NULL
     WHEN {taken} IS NULL THEN NULL
