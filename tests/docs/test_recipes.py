@@ -90,7 +90,7 @@ class Notebook:
 
     def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
         self.manager = manager
-        self._client = client
+        self._client = client  # with `stop_on_error` a kernel may pass over what comes just after a cell that raised
 
     def run(self, cell: str) -> dict[str, Any]:
         """Run a cell to its end; its reply, with what it printed under ``printed``."""
@@ -100,12 +100,14 @@ class Notebook:
             if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
                 printed.append(message["content"]["text"])
 
-        reply = self._client.execute_interactive(cell, output_hook=listen, timeout=30)
+        reply = self._client.execute_interactive(
+            cell, output_hook=listen, timeout=30, stop_on_error=False
+        )
         return {**reply["content"], "printed": "".join(printed)}
 
     def begin(self, cell: str) -> str:
         """Have a cell begun; the id to wait with."""
-        return self._client.execute(cell)
+        return self._client.execute(cell, stop_on_error=False)
 
     def reply(self) -> dict[str, Any]:
         """How the cell that was begun has ended."""
