@@ -20,6 +20,7 @@ from lastword.domain.errors import RunAlreadyActive, StoreUnavailable
 from lastword.domain.events import RunCreated
 from lastword.domain.status import RunStatus
 from lastword.infrastructure.postgres import PostgresStore
+from lastword.infrastructure.postgres.schema import LOCK
 from lastword.projections.importing import Placed
 from lastword.testing import recorded
 from postgres_pooler import PGBOUNCER, pooler, through
@@ -69,8 +70,12 @@ def test_an_error_leaves_no_lock_with_the_pooler(postgres_server: str, postgres_
 
 
 def _locks(store: PostgresStore) -> int:
-    """How many advisory locks of the server's sessions are held."""
-    (row,) = store.connections.fetch("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    """How many sessions hold, or want, the lock under which positions of this store are taken."""
+    statement = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = ?"
+        " AND objid::bigint = 'positions'::regclass::oid::bigint % 2147483648"
+    )
+    (row,) = store.connections.fetch(statement, (LOCK,))
     return row[0]
 
 
