@@ -58,7 +58,7 @@ class TestPostgres(StoreContract):
 @pytest.mark.soak
 @pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
 class TestBehindAPooler(TestPostgres):
-    """The whole contract by way of a pgbouncer in transaction mode, which has three connections for all."""
+    """The contract, all but imports, by way of a pgbouncer in transaction mode, which has three connections for all."""
 
     @pytest.fixture
     def postgres_url(self, postgres_url: str, pooler_url: str) -> str:
