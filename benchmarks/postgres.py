@@ -30,6 +30,12 @@ from postgres_server import DURABLE, Server  # needs the path
 MEMORY = Path("/dev/shm")
 """Where files live in memory, on Linux: there a commit is free, and what is left is the code's own time."""
 
+CROWDS = (2, 3, 5, 8, 16, 32)
+"""Threads of one process."""
+
+SLOWER = 2_000
+"""Microseconds for which a commit waits, so that this disk is as slow as others."""
+
 LARGEST = 200_000
 """Runs in the large store."""
 
@@ -82,11 +88,43 @@ def _measure(place: str, folder: Path | None, options: Options) -> Iterator[Tabl
             yield table
         _check(server.url)
         if place == "disk":
+            yield _crowds(server.url, options)
             yield _cpu(server, 20 if options.smoke else 500)
             runs = min(options.runs, LARGEST)
             fill(server.url, runs)
             yield times(server.url, runs, 5 if options.smoke else 50)
             yield sizes(server.url, runs)
+
+
+def _crowds(url: str, options: Options) -> Table:
+    """Of the floor, by the number of threads: with commits as the disk has them, and with slow ones."""
+    sizes = (3, 8) if options.smoke else CROWDS
+    rounds, seconds = (2, 0.05) if options.smoke else (8, 0.3)
+    table = Table(
+        name="postgres-crowds",
+        title=f"Lifecycles of the floor's, by the number of threads; {rounds} rounds of {seconds:g} s",
+        columns=[Column(str(number), f"{number} threads", ".2f") for number in sizes],
+    )
+    for slower, name in (
+        (0, "commits on this disk"),
+        (SLOWER, f"commits {SLOWER / 1000:g} ms slower"),
+    ):
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM SET commit_delay = {slower}")  # pyright: ignore[reportArgumentType,reportCallIssue]  # a number of ours
+            connection.execute("ALTER SYSTEM SET commit_siblings = 0")
+            connection.execute("SELECT pg_reload_conf()")
+        table.rows.append({"name": name})
+        for number in sizes:
+            floor, found = in_turns(
+                [_threads(one, url, number) for one in ("floor", "lastword")],
+                rounds=rounds,
+                seconds=seconds,
+            )
+            table.rows[-1][str(number)] = found.summary(floor)["ratio"]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM RESET commit_delay")
+        connection.execute("SELECT pg_reload_conf()")
+    return table
 
 
 def _cpu(server: Server, lifecycles: int) -> Table:
@@ -168,7 +206,7 @@ def _check(url: str) -> None:
 
 
 SECTION = Section(
-    "postgres", "the same on PostgreSQL: one thread, 8 threads, 4 processes", measure, 250
+    "postgres", "the same on PostgreSQL: one thread, 8 threads, 4 processes", measure, 320
 )
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from ...domain.errors import (
 )
 from ...domain.values import Owner, RunId, to_micros
 from ...projections.ports import Append, Appended
-from ...projections.run_view import Fields, advance, begin, view_from
+from ...projections.run_view import Fields, RunView, advance, begin, view_from
 from ..mapper import StoredRunEvent, encode_event
 from ..storing.answering import answer
 from ..storing.rows import id_of, key_of, owner_text
@@ -43,7 +43,7 @@ class Lease(NamedTuple):
 class Step(Work):
     """One append as it will be written: everything but what the store decides, its positions and its time."""
 
-    __slots__ = ("append", "base", "fields", "recorded_at", "run_id", "shape", "told", "values")
+    __slots__ = ("append", "base", "recorded_at", "run_id", "shape", "told", "values", "view")
 
     def __init__(
         self, append: Append, run_id: RunId, told: Fields, shape: Shape, values: list[Any]
@@ -53,7 +53,7 @@ class Step(Work):
         self.run_id = run_id
         self.told = told
         """What the new events say of the view; all of it for a new run."""
-        self.fields: Fields | None = None
+        self.view: RunView | None = None
         """The fold with the new events; its position is that of the newest once they are written."""
         self.shape = shape
         self.values = values
@@ -70,21 +70,20 @@ class Step(Work):
         """What the answer of the server means: its first position and the time, or None when nothing was written."""
         if found is None:
             return None
-        base, recorded_at = found
-        self.base, self.recorded_at = int(base), int(recorded_at)
-        fields = self.fold()
-        fields["position"] = self.base + len(self.append.events) - 1
-        taken = [
-            (position, self.recorded_at) for position in range(self.base, fields["position"] + 1)
-        ]
-        return answer(self.append, self.run_id, view_from(fields), taken)
+        base, at = found
+        self.base, self.recorded_at = first, recorded_at = int(base), int(at)
+        count = len(self.append.events)
+        view = self.view or self.fold()
+        vars(view)["position"] = first + count - 1  # nobody else has seen it yet
+        taken = [(position, recorded_at) for position in range(first, first + count)]
+        return answer(self.append, self.run_id, view, taken)
 
-    def fold(self) -> Fields:
-        """All fields of the view with the new events. The statement needs only what they change, so there is time for it while the server works."""
-        if self.fields is None:
-            old = self.append.view  # a flag is never stored
-            self.fields = self.told if old is None else {**vars(old), "flag": None, **self.told}
-        return self.fields
+    def fold(self) -> RunView:
+        """Make the view with the new events. The statement needs only what they change, so there is time for it while the server works."""
+        old = self.append.view  # a flag is never stored
+        fields = self.told if old is None else {**vars(old), "flag": None, **self.told}
+        self.view = view_from(fields)
+        return self.view
 
 
 def step_of(append: Append, connections: Connections, lease: Lease | None = None) -> Step:

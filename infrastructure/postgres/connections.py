@@ -25,11 +25,11 @@ from psycopg.rows import tuple_row
 from ...domain.errors import StoreUnavailable
 from ..storing.bell import Bell
 from ..storing.faults import closed
-from ..storing.sharing import SharedTurn
 from .address import Address
 from .clock import ServerClock
 from .faults import PREPARED, code_of, spoils_connection
 from .statements import placed
+from .turns import SharedTurn
 
 if TYPE_CHECKING:
     from .appending import Step
@@ -123,7 +123,7 @@ class Connections:
         for _ in range(self.address.pool_size):
             self._free.put(None)
         self._idle: list[Link] = []
-        self.turn: SharedTurn[Step] = SharedTurn()
+        self.turn: SharedTurn[Step] = SharedTurn(self.address.pool_size)
         """Of the threads that append for others, too."""
 
     # -- taking and giving back

@@ -29,9 +29,9 @@ log = get_logger("lastword.store")
 
 _TRIES = 100
 """After so many changes between a look and the write, something else is wrong."""
-PATIENCE_SECONDS = 0.002
-"""Whoever was not taken along for so long writes beside the one who does: he waits for the disk, or for somebody's lock. The server lets
-transactions that end at one moment share a wait for the disk."""
+PATIENCE_SECONDS = 0.03
+"""Whoever was not taken along for so long writes beside those who do: they wait for somebody's lock. A busy crowd needs some of it: 32 threads come
+round in 10 ms."""
 
 
 class GroupCommit(Sharing[Step]):

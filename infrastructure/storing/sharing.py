@@ -5,8 +5,8 @@ finds somebody at work queues, and waits until it was taken along or the turn is
 lock, works beside him, where the store allows that. Who is alone pays for a look at an empty queue.
 
 Threads that were served together come again together. Where one works at a time, who works after such a service lets the others run first, as
-long as that makes the queue longer: a few that go one after the other cost more than all of them at once (`Turn`). Where several may, halves of
-the crowd take turns (`SharedTurn`).
+long as that makes the queue longer: a few that go one after the other cost more than all of them at once (`Turn`). Where several may
+work at a time, a turn of its own says when (`infrastructure.postgres.turns`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from copy import copy
-from threading import get_ident
 from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -130,48 +129,6 @@ class Turn(Generic[W]):
         traceback: TracebackType | None,
     ) -> None:
         self.release()
-
-
-class SharedTurn(Turn[W]):
-    """A turn that several threads may have at once: one more as soon as as much waits as is being done.
-
-    So of a crowd one half has its work done while the other half does what comes before, and groups are as large as that allows. Nobody
-    waits for company: who is alone, or one of two, begins at once.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._taken: dict[int, int] = {}
-        """How much each thread that has the turn has taken."""
-
-    def acquire(self, *, blocking: bool = False, timeout: float = -1) -> bool:
-        """Take the turn, if it is time; never waits."""
-        del blocking, timeout
-        with self._lock:
-            if self._taken and len(self._waiting) < sum(self._taken.values()):
-                return False
-            self._taken[get_ident()] = MOST  # nobody joins in until it is known
-        return True
-
-    def take_alone(self) -> bool:
-        """Take the turn if nobody has it, and nobody waits."""
-        with self._lock:
-            if self._taken or self._waiting:
-                return False
-            self._taken[get_ident()] = 1
-        return True
-
-    def gather(self, most: int = MOST) -> list[W]:
-        """What waits; for one who has the turn."""
-        works = self.take(most)
-        self._taken[get_ident()] = len(works)
-        return works
-
-    def release(self) -> None:
-        """Let go, and wake the first of those who wait."""
-        with self._lock:
-            del self._taken[get_ident()]
-        self._wake_first()
 
 
 class Sharing(ABC, Generic[W]):

@@ -13,7 +13,7 @@ from contracts.kit import LONG
 from faults.kit import wait_until
 from lastword.domain.errors import LastwordError, StoreUnavailable
 from lastword.infrastructure.storing import sharing
-from lastword.infrastructure.storing.sharing import SharedTurn, Sharing, Turn, Work
+from lastword.infrastructure.storing.sharing import Sharing, Turn, Work
 
 
 class Sum(Work):
@@ -246,55 +246,3 @@ def test_an_interrupted_wait_withdraws_the_work():
     adding.turn.release()
     thread.join(LONG)
     assert [] == adding.groups
-
-
-class Blocked:
-    """Lets each group of numbers stand still until it is let go, in whatever order."""
-
-    def __init__(self) -> None:
-        self.begun: list[list[int]] = []
-        self.gates = [threading.Event() for _ in range(8)]
-
-    def __call__(self, numbers: list[int]) -> None:
-        self.begun.append(numbers)
-        assert self.gates[numbers[0]].wait(LONG)
-
-
-def test_of_a_shared_turn_another_takes_part_once_as_much_waits_as_is_being_done():
-    """A second one at once, then two beside two, then four beside four."""
-    adding = Adding()
-    adding._turn = turn = SharedTurn[Sum]()
-    adding.before = blocked = Blocked()
-    begun: list[list[int]] = [[0], [1], [2, 3], [4, 5, 6, 7]]
-    with ThreadPoolExecutor(8) as pool:
-        futures = []
-        for number in range(8):
-            futures.append(pool.submit(adding.add, number))
-            there = sum(group[-1] <= number for group in begun)
-            wait_until(lambda there=there: len(blocked.begun) == there)
-            wait_until(lambda last=number: turn.waiting == last + 1 - sum(map(len, blocked.begun)))
-        for gate in blocked.gates:
-            gate.set()
-        assert list(range(1, 9)) == [future.result(LONG) for future in futures]
-    assert begun == blocked.begun
-    assert turn.take_alone()
-
-
-def test_who_waits_for_a_shared_turn_begins_when_less_is_being_done():
-    """The one who lets go wakes it."""
-    adding = Adding()
-    adding._turn = turn = SharedTurn[Sum]()
-    adding.before = blocked = Blocked()
-    with ThreadPoolExecutor(3) as pool:
-        futures = []
-        for number in range(3):
-            futures.append(pool.submit(adding.add, number))
-            wait_until(lambda last=number: len(blocked.begun) + turn.waiting == last + 1)
-        assert [[0], [1]] == blocked.begun
-        assert not turn.take_alone()
-        blocked.gates[0].set()
-        wait_until(lambda: len(blocked.begun) == 3)
-        assert 1 == futures[0].result(LONG)
-        for gate in blocked.gates:
-            gate.set()
-        assert [2, 3] == [future.result(LONG) for future in futures[1:]]
