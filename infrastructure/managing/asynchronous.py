@@ -145,5 +145,6 @@ def _on(loop: asyncio.AbstractEventLoop, function: Callable[..., Any]) -> Callab
             raise asyncio.CancelledError from error
         finally:
             context.when_asked(None)
+            del task  # it holds the error, which holds this frame with all that the run worked with
 
     return wait

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -105,6 +107,38 @@ def test_how_it_ends(tracker: RunTracker, how: str) -> None:
     status = "failed" if how == "error" else "cancelled"
     assert signal(1, status) == finished(service())
     assert "OutcomeContradicted" not in [item.type for item in tracker.history(1)]
+
+
+class Large:
+    """Something that a run works with."""
+
+
+@pytest.mark.parametrize("how", ["completed", "failed", "cancelled"])
+def test_what_a_run_worked_with_goes_with_its_end(tracker: RunTracker, how: str) -> None:
+    """However it ends, its arguments do not wait for the garbage collector."""
+
+    async def work(context: Any, large: Large) -> str:
+        if how == "failed":
+            raise ValueError("no")
+        if how == "cancelled":
+            raise asyncio.CancelledError
+        return type(large).__name__
+
+    async def service() -> Any:
+        async with await AsyncRunManager.over(tracker) as manager:
+            large = Large()
+            gone = weakref.ref(large)
+            gc.disable()
+            try:
+                await manager.start_run("import", work, large, run_id=1)
+                del large
+                await told(manager, 1)
+                await until(lambda: gone() is None)
+            finally:
+                gc.enable()
+
+    finished(service())
+    assert how == tracker.get(1).status
 
 
 def test_a_store_that_is_away(tracker: RunTracker, store: FaultyStore) -> None:
