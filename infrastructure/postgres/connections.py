@@ -3,6 +3,9 @@
 The driver's own pool is not used: its threads do not survive a fork, and who asks it for a connection while the server is away waits for
 a timeout instead of hearing why. Here the thread that needs a connection opens it, and hears what the server says. One that lay idle is
 looked at before it is used again: what the server says to an idle connection is that it is over.
+
+A server may give fewer connections than the pool would take. That is no fault of the store: who is refused waits for the next one that another
+thread gives back, and only where no other has one it is an error.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ import os
 import select
 import threading
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +28,7 @@ from psycopg.pq.abc import PGresult
 from psycopg.rows import tuple_row
 
 from ...domain.errors import StoreUnavailable
+from ..logs import get_logger
 from ..storing.bell import Bell
 from ..storing.faults import closed
 from .address import Address
@@ -34,6 +40,8 @@ from .turns import SharedTurn
 if TYPE_CHECKING:
     from .appending import Step
     from .waiting import Listener
+
+log = get_logger("lastword.store")
 
 _LIVE: weakref.WeakSet[Connections] = weakref.WeakSet()
 """Those of this process that are not closed; for the fork hook."""
@@ -50,6 +58,8 @@ READ_SECONDS = 15.0
 """How long a statement that reads may take; one that appends has the store's own patience."""
 _PREPARE_AFTER = 3
 """A statement is prepared once a connection has executed it so often."""
+FULL_SECONDS = 10.0
+"""For so long a server that gave no further connection is not asked for one, as long as there are others here."""
 _SOON_MILLISECONDS = 100
 _CANCELLED_SECONDS = 5.0
 """How long a thread that is interrupted waits until the server has stopped."""
@@ -93,6 +103,10 @@ class Link(psycopg.Connection[tuple[Any, ...]]):
         return self.closed or bool(self._poll.poll(0))
 
 
+Place = SimpleQueue[Link | None]
+"""Where one thread gets a connection of another one, or None."""
+
+
 class Connections:
     """The connections of one store. `patience`, in seconds, is how long one statement, or the wait for a free connection, may take."""
 
@@ -123,6 +137,12 @@ class Connections:
         for _ in range(self.address.pool_size):
             self._free.put(None)
         self._idle: list[Link] = []
+        self._lent = 0
+        """Connections that threads have taken and not given back."""
+        self._places: deque[Place] = deque()
+        """Of threads that wait for one of those: each gets it, or None when one was closed instead."""
+        self._full: tuple[float, str] | None = None
+        """When the server last gave no further connection, and what it said; None: it gave one since, or was not asked."""
         self.turn: SharedTurn[Step] = SharedTurn(self.address.pool_size)
         """Of the threads that append for others, too."""
 
@@ -143,29 +163,33 @@ class Connections:
         try:
             free.get(timeout=self.patience)
         except Empty:
-            raise StoreUnavailable(
-                f"{self.url}: expected a free connection within {self.patience:g} s, found all {self.address.pool_size}"
-                " in use; try again, or raise pool_size in the URL"
-            ) from None
+            raise self._all_in_use() from None
         try:
-            return self._idle_link() or self.open_link(), free
+            return self._idle_link() or self._another(), free
         except BaseException:
             free.put(None)
             raise
 
+    def _all_in_use(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{self.url}: expected a free connection within {self.patience:g} s, found all {self.address.pool_size}"
+            " in use; try again, or raise pool_size in the URL"
+        )
+
     def give_back(self, link: Link, error: BaseException | None) -> None:
         """After its use; what happened to it says whether it is used again."""
+        is_good = True
         if error is None:
             if not self.clock.is_fresh and link.pgconn.transaction_status == _IDLE:
                 self.clock.set(link)
-            self._give_back(link)
         elif code_of(error) in PREPARED:
             self.prepare_no_more()
-            self.discard(link)
+            is_good = False
         elif spoils_connection(error) or not isinstance(error, Exception):
+            is_good = False
+        if not is_good or not self._give_back(link):
             self.discard(link)
-        else:
-            self._give_back(link)
+            self._is_gone()
 
     @contextlib.contextmanager
     def separate(self, *, patience: float | None = None) -> Iterator[Link]:
@@ -215,19 +239,115 @@ class Connections:
                 if not self._idle:
                     return None
                 link = self._idle.pop()
+                self._lent += 1
             if not link.is_over():
                 return link
             self.discard(link)
+            self._is_gone()
 
-    def _give_back(self, link: Link) -> None:
-        if link.pgconn.transaction_status != _IDLE:  # nor is one that is closed
-            self.discard(link)
-            return
+    def _another(self) -> Link:
+        """A new connection; if the server gives none, the next one that another thread gives back. Raises what the server said."""
+        ends = monotonic() + self.patience
+        while not self.closed:
+            refused: psycopg.OperationalError | None = None
+            if self._asks_for_more():
+                try:
+                    link = self.open_link()
+                except psycopg.OperationalError as error:
+                    refused = error
+                else:
+                    self._got_more()
+                    return link
+            place = self._wait_for_one(refused)
+            if place is not None:
+                try:
+                    found = place.get(timeout=max(ends - monotonic(), 0))
+                except Empty:
+                    found = self._leave(place)
+                if found is not None:
+                    return found
+                if monotonic() >= ends:
+                    raise self._too_few()
+        raise closed(self.url)
+
+    def _asks_for_more(self) -> bool:
+        full = self._full
+        return full is None or not self._lent or monotonic() - full[0] >= FULL_SECONDS
+
+    def _got_more(self) -> None:
         with self._lock:
-            if not self.closed and link in self._links:
+            self._lent += 1
+        self._full = None
+        self.turn.most = self.address.pool_size
+
+    def _wait_for_one(self, refused: psycopg.OperationalError | None) -> Place | None:
+        """Where it will come; None when it is worth another try at once. Raises `refused` when no thread has one."""
+        place: Place = SimpleQueue()
+        with self._lock:
+            if self._idle:
+                place.put(self._idle.pop())
+                self._lent += 1
+                return place
+            if not self._lent:
+                if refused is not None:
+                    raise refused
+                return None
+            self._places.append(place)
+            if refused is None:
+                return place
+            is_known, self._full = self._full is not None, (monotonic(), str(refused))
+            self.turn.most = lent = self._lent
+        if not is_known:
+            log.warning(
+                "lastword.store.no_more_connections",
+                url=self.url,
+                expected=self.address.pool_size,
+                found=lent,
+                error=str(refused),
+            )
+        return place
+
+    def _too_few(self) -> StoreUnavailable:
+        said = "" if self._full is None else f" ({' '.join(self._full[1].split())})"
+        return StoreUnavailable(
+            f"{self.url}: expected a connection within {self.patience:g} s, found that the server gives no more than the"
+            f" {self._lent} in use here{said}; try again, or let it give more"
+        )
+
+    def _leave(self, place: Place) -> Link | None:
+        """Nobody gave one back in time; but perhaps just now."""
+        with self._lock:
+            if place in self._places:
+                self._places.remove(place)
+                return None
+        return place.get()
+
+    def _give_back(self, link: Link) -> bool:
+        """To the next thread; False when it is of no use any more."""
+        if link.pgconn.transaction_status != _IDLE:  # nor is one that is closed
+            return False
+        with self._lock:
+            if self.closed or link not in self._links:
+                return False
+            if self._places:
+                self._places.popleft().put(link)
+            else:
+                self._lent -= 1
                 self._idle.append(link)
-                return
-        self.discard(link)
+        return True
+
+    def _is_gone(self) -> None:
+        """One that was lent was closed: there is room for another one."""
+        with self._lock:
+            self._lent -= 1
+            self._full = None
+            if self._places:
+                self._places.popleft().put(None)
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait for a connection that another one has, as the server gives no more."""
+        return len(self._places)
 
     @property
     def open_now(self) -> int:
@@ -271,6 +391,9 @@ class Connections:
         self.bell.ring()
         with self._lock:
             idle, self._idle = self._idle, []
+            places, self._places = self._places, deque()
+        for place in places:
+            place.put(None)
         for link in idle:
             self.discard(link)
         _LIVE.discard(self)

@@ -55,7 +55,7 @@ class Load:
 
 
 class SharedTurn(Turn[W]):
-    """A turn that several threads may have at once, `most` of them.
+    """A turn that several threads may have at once.
 
     Few begin as soon as they come. So do many, as long as there is time left in which nobody computes: then the wait for the server is what takes
     long, and it is the same for one as for ten. Once there is none left, one half of the crowd has its work done while the other half does what
@@ -64,7 +64,8 @@ class SharedTurn(Turn[W]):
 
     def __init__(self, most: int, load: Load | None = None) -> None:
         super().__init__()
-        self._most = most
+        self.most = most
+        """So many may have it at once; who waits while they do is taken along by the next one."""
         self._load = load or Load()
         self._taken: dict[int, int] = {}
         """How much each thread that has the turn has taken; 0 if it is just about to."""
@@ -83,7 +84,7 @@ class SharedTurn(Turn[W]):
     def _may_join(self) -> bool:
         """Whether it is time for one more."""
         taken, waiting = self._taken.values(), len(self._waiting)
-        if not waiting or len(taken) >= self._most or 0 in taken:
+        if not waiting or len(taken) >= self.most or 0 in taken:
             return False
         self._crowd = max(self._crowd * _FADING, waiting + sum(taken))
         if self._crowd <= _FEW or not self._load.is_high():
