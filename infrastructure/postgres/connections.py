@@ -178,18 +178,30 @@ class Connections:
 
     def give_back(self, link: Link, error: BaseException | None) -> None:
         """After its use; what happened to it says whether it is used again."""
-        is_good = True
-        if error is None:
+        is_good = False
+        try:
+            is_good = self._is_told_the_time(link) if error is None else self._survives(error)
+        finally:
+            if not (is_good and self._give_back(link)):
+                self.discard(link)
+                self._is_gone()
+
+    def _survives(self, error: BaseException) -> bool:
+        """Whether a connection may be used after this."""
+        if code_of(error) in PREPARED:
+            self.prepare_no_more()
+            return False
+        return isinstance(error, Exception) and not spoils_connection(error)
+
+    def _is_told_the_time(self, link: Link) -> bool:
+        """Ask the server for it now and then; False when the connection is of no use any more. What it was used for is done all the same."""
+        try:
             if not self.clock.is_fresh and link.pgconn.transaction_status == _IDLE:
                 self.clock.set(link)
-        elif code_of(error) in PREPARED:
-            self.prepare_no_more()
-            is_good = False
-        elif spoils_connection(error) or not isinstance(error, Exception):
-            is_good = False
-        if not is_good or not self._give_back(link):
-            self.discard(link)
-            self._is_gone()
+        except psycopg.Error as error:
+            log.debug("lastword.store.clock_not_read", error=str(error))
+            return False
+        return True
 
     @contextlib.contextmanager
     def separate(self, *, patience: float | None = None) -> Iterator[Link]:

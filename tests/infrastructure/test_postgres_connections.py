@@ -17,6 +17,7 @@ from lastword.domain.errors import StoreUnavailable
 from lastword.domain.events import RunCompleted, RunCreated
 from lastword.infrastructure.postgres import PostgresStore, connections
 from lastword.infrastructure.postgres.address import parse
+from lastword.infrastructure.postgres.clock import ServerClock
 from lastword.infrastructure.postgres.connections import Link
 from lastword.projections.ports import Append, Appended
 
@@ -171,3 +172,17 @@ def test_once_there_is_room_the_pool_grows(
         with store.connections.held(), store.connections.held():
             taken(store.append(Writer(store).request("b", CREATED)))
         assert 3 == store.connections.open_now
+
+
+def test_a_connection_that_ends_after_its_use_is_no_fault_of_it(cramped: Cramped):
+    """What was written is written, though the server cannot be asked for the time any more."""
+    with cramped.opened() as store:
+        clock = ServerClock(lambda: 0.0)
+        store.connections.clock = clock
+        with store.connections.held() as link:
+            assert not clock.is_fresh
+            link.execute("SELECT 1")
+            cramped.end_all()
+        taken(store.append(Writer(store).request("a", CREATED)))
+        assert clock.is_fresh
+        assert 1 == store.connections.open_now
