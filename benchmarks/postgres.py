@@ -102,7 +102,7 @@ def _crowds(url: str, options: Options) -> Table:
     rounds, seconds = (2, 0.05) if options.smoke else (8, 0.3)
     table = Table(
         name="postgres-crowds",
-        title=f"Lifecycles of the floor's, by the number of threads; {rounds} rounds of {seconds:g} s",
+        title=f"Lastword's part of the floor's lifecycles, by the number of threads; {rounds} rounds of {seconds:g} s",
         columns=[Column(str(number), f"{number} threads", ".2f") for number in sizes],
     )
     for slower, name in (
