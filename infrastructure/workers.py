@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
+from .forks import tell_child
 from .logs import get_logger
 
 log = get_logger("lastword.workers")
@@ -31,11 +32,16 @@ class Workers:
     def __init__(self, limit: int | None, name: str) -> None:
         self._limit = limit
         self._name = name
+        self._is_closed = False
+        self.forget_parent()
+        tell_child(self)
+
+    def forget_parent(self) -> None:
+        """After a fork there are no threads, and the jobs are the parent's."""
         self._changed = threading.Condition()
         self._queue: deque[Job] = deque()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
-        self._is_closed = False
 
     def submit(self, job: Job) -> None:
         """Run the job as soon as there is a place. Raises what starting a thread raises; then the job will not run."""
@@ -92,6 +98,8 @@ class Workers:
     def _next(self) -> Job | None:
         until = monotonic() + _LINGER_SECONDS
         with self._changed:
+            if threading.current_thread() not in self._threads:
+                return None  # the job forked, and this is the child
             while not self._queue:
                 if self._is_closed or self._idle >= _LINGERING or not _may_linger(until):
                     self._threads.discard(threading.current_thread())

@@ -89,6 +89,18 @@ def owner_alive(owner: Owner, me: Owner | None = None) -> bool | None:
         return None
 
 
+def is_left_to(owner: Owner) -> bool:
+    """Whether what this owner began is its own to end: we are a forked child of it, and it lives on.
+
+    A child whose parent has gone carries on in its place, as a process does that makes itself a daemon.
+
+    >>> is_left_to(this_owner())
+    False
+    """
+    me = this_owner()
+    return owner != me and owner_alive(owner, me) is not False
+
+
 def _started_together(process: psutil.Process, owner: Owner) -> bool:
     """Whether the process that has the owner's pid now is the owner, and not one that was given the pid after its end."""
     ticks = _start_ticks(process.pid)

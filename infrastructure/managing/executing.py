@@ -169,6 +169,10 @@ class Execution:
         return CancelRun(reason=reason, actor=actor, now=self._tracker.clock())
 
     def _finish(self, outcome: OutcomeCommand, error: BaseException | None) -> None:
+        if self.context.is_left_to_parent:  # the function forked, and this is the child
+            log.warning("lastword.run.left_to_parent", run_id=self.run_id, exc_info=error)
+            self._is_over = True
+            return
         self._conclude(outcome)
         status = _STATUS[type(outcome)].value
         if isinstance(outcome, FailRun):

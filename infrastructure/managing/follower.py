@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ...domain.events import TERMINAL_TOPICS, CancellationRequested, RecordedEvent
 from ...projections.ports import RunStore
+from ..forks import tell_child
 from ..logs import get_logger
 
 log = get_logger("lastword.follower")
@@ -60,13 +61,18 @@ class Follower:
     def __init__(self, store: RunStore, audience: Audience) -> None:
         self._store = store
         self._audience = audience
+        self.faults = 0
+        """How often in a row the store could not be asked."""
+        self.forget_parent()
+        tell_child(self)
+
+    def forget_parent(self) -> None:
+        """After a fork there is no thread."""
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._woken = False
         self._must_look = False
-        self.faults = 0
-        """How often in a row the store could not be asked."""
 
     @property
     def is_alive(self) -> bool:

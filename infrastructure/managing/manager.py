@@ -15,6 +15,7 @@ from ...domain.errors import InvalidInput
 from ...domain.status import ACTIVE, RunStatus
 from ...domain.values import RunId, run_key
 from ...projections.run_view import RunView
+from ..forks import tell_child
 from ..liveness.sweeper import BackgroundSweeper
 from ..logs import get_logger
 from ..tracking.receipts import Receipt
@@ -48,6 +49,19 @@ CREATE_ARGUMENTS = frozenset(
     }
 )
 """Keyword arguments of `start_run` that go to `RunTracker.create`."""
+
+
+class _Here:
+    """The runs that this process executes or is about to; a forked child executes none of its parent's."""
+
+    def __init__(self) -> None:
+        self.forget_parent()
+        tell_child(self)
+
+    def forget_parent(self) -> None:
+        self.changed = threading.Condition()
+        self.runs: dict[str, Execution] = {}
+        self.starting = 0
 
 
 class RunManager:
@@ -91,10 +105,8 @@ class RunManager:
         self._sweeper = BackgroundSweeper(tracker.sweep, tracker.clock, sweep_every)
         self._workers = Workers(max_workers, "lastword-worker")
         self._notifier = Notifier(tracker)
-        self._changed = threading.Condition()
-        self._runs: dict[str, Execution] = {}
-        self._starting = 0
         self._is_shut = False
+        self._here = _Here()
         self._sweeper.start()
 
     @property
@@ -124,10 +136,10 @@ class RunManager:
         """
         _check_function(function)
         create = {key: kwargs.pop(key) for key in [*kwargs] if key in CREATE_ARGUMENTS}
-        with self._changed:
+        with self._here.changed:
             if self._is_shut:
                 raise RuntimeError(f"cannot start a run {name!r:.60}: the manager was shut down")
-            self._starting += 1
+            self._here.starting += 1
         try:
             run_id = self._tracker.create(name, **create)
             known = self._tracker.last_known(run_id)
@@ -138,9 +150,9 @@ class RunManager:
                 )
             return run_id
         finally:
-            with self._changed:
-                self._starting -= 1
-                self._changed.notify_all()
+            with self._here.changed:
+                self._here.starting -= 1
+                self._here.changed.notify_all()
 
     def cancel_run(
         self, run_id: RunId, reason: str | None = None, actor: str | None = None
@@ -150,8 +162,8 @@ class RunManager:
         The function sees it in `RunContext.cancelled`; a coroutine is cancelled. Raises `RunNotFound`, `InvalidInput`.
         """
         RequestCancellation(reason=reason, actor=actor)  # refuses what cannot be recorded
-        with self._changed:
-            execution = self._runs.get(run_key(run_id))
+        with self._here.changed:
+            execution = self._here.runs.get(run_key(run_id))
         if execution is None:
             return self._tracker.request_cancel(run_id, reason=reason, actor=actor)
         try:
@@ -205,11 +217,13 @@ class RunManager:
         Subscribers get their signals all the same. Who waits for a run of another process gets a warning instead, for nobody watches it
         here any longer. Calling it twice is harmless; from inside a run it waits for the others.
         """
-        with self._changed:
+        with self._here.changed:
             self._is_shut = True
             if wait:
-                own = sum(is_inside(execution) for execution in self._runs.values())
-                self._changed.wait_for(lambda: not self._starting and len(self._runs) <= own)
+                own = sum(is_inside(execution) for execution in self._here.runs.values())
+                self._here.changed.wait_for(
+                    lambda: not self._here.starting and len(self._here.runs) <= own
+                )
         self._sweeper.stop()
         self._workers.close()
         if wait:
@@ -231,8 +245,8 @@ class RunManager:
 
     def _submit(self, execution: Execution) -> None:
         run_id = execution.run_id
-        with self._changed:
-            if self._runs.setdefault(run_key(run_id), execution) is not execution:
+        with self._here.changed:
+            if self._here.runs.setdefault(run_key(run_id), execution) is not execution:
                 return  # it is on its way already
         execution.job = lambda: self._execute(execution)
 
@@ -261,9 +275,9 @@ class RunManager:
             self._execute(execution)
 
     def _left(self, execution: Execution) -> None:
-        with self._changed:
-            self._runs.pop(run_key(execution.run_id), None)
-            self._changed.notify_all()
+        with self._here.changed:
+            self._here.runs.pop(run_key(execution.run_id), None)
+            self._here.changed.notify_all()
         execution.let_go()
 
 

@@ -15,6 +15,7 @@ from ...domain.events import CancellationRequested, RecordedEvent, RunCancelled
 from ...domain.status import RunStatus
 from ...domain.values import RunId, run_key
 from ...projections.run_view import RunView
+from ..forks import tell_child
 from ..logs import get_logger
 from .endings import Claim, Ending, Message, ending_of
 from .follower import Follower, Interest
@@ -40,12 +41,17 @@ class Notifier:
 
     def __init__(self, tracker: RunTracker) -> None:
         self._tracker = tracker
-        self._lock = threading.Lock()  # never held while the store is asked
-        self._local: dict[str, tuple[RunId, StopRequest]] = {}
-        self._waiting: dict[str, dict[Subscriber, None]] = {}
+        self.forget_parent()
         self._unrecorded: OrderedDict[str, Claim] = OrderedDict()
         self._shut = False
         self._follower = Follower(tracker.store, self)
+        tell_child(self)
+
+    def forget_parent(self) -> None:
+        """After a fork the parent's runs are those of another process, and its subscribers are told there."""
+        self._lock = threading.Lock()  # never held while the store is asked
+        self._local: dict[str, tuple[RunId, StopRequest]] = {}
+        self._waiting: dict[str, dict[Subscriber, None]] = {}
 
     # -- for the one who executes runs
 

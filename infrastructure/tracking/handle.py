@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from ...domain.errors import CancelledByRequest, LastwordError
 from ...domain.values import RunId
+from ..liveness.owners import is_left_to, this_owner
 from ..logs import get_logger
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class RunHandle:
     def __init__(self, tracker: RunTracker, run_id: RunId) -> None:
         self._tracker = tracker
         self._run_id = run_id
+        self._began_in = this_owner()
         self._result: JsonValue = None
         self._cancel_seen = False
         self._next_look = 0.0
@@ -67,6 +69,11 @@ class RunHandle:
     def result(self) -> JsonValue:
         """What was given to `set_result`."""
         return self._result
+
+    @property
+    def is_left_to_parent(self) -> bool:
+        """Whether this is a forked child of the process that executes the run, so that its end here is not the run's."""
+        return is_left_to(self._began_in)
 
     def set_result(self, result: JsonValue) -> None:
         """What the run gives back when it completes: any JSON value up to the payload limit."""

@@ -84,7 +84,13 @@ def begin_run(
 
 
 def end_run(tracker: RunTracker, handle: RunHandle, error: BaseException | None) -> None:
-    """Record how the block ended. A fault of the store is raised only when the tracker is strict and the block raised nothing."""
+    """Record how the block ended. A fault of the store is raised only when the tracker is strict and the block raised nothing.
+
+    A forked child that leaves the block has ended, not the run: its parent is still at work.
+    """
+    if handle.is_left_to_parent:
+        log.warning("lastword.run.left_to_parent", run_id=handle.run_id, exc_info=error)
+        return
     try:
         tracker.finish(handle.run_id, tracker.outcome_of(error, handle.result))
     except Exception:
