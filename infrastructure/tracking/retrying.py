@@ -88,7 +88,7 @@ class RetryPolicy:
     def _wait_after(self, failed: int) -> float:
         """Doubles with each failure; the jitter keeps processes that failed together apart."""
         jitter = random.uniform(0, self.base_delay)  # noqa: S311  # nothing secret about it
-        return min(self.base_delay * 2 ** (failed - 1) + jitter, self.budget)
+        return self.base_delay * 2 ** (failed - 1) + jitter
 
 
 def _timed(store: RunStore, request: Append, *, fresh: bool = False) -> Appended | None:

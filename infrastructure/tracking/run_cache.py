@@ -111,7 +111,9 @@ class RunCache:
                 idle.popitem(last=False)
             if len(busy) > _BUSY_RUNS:
                 oldest, candidate = next(iter(busy.items()))
-                if not candidate.is_waiting:
+                if candidate.is_waiting:
+                    busy.move_to_end(oldest)  # the next one is looked at next time
+                else:
                     del busy[oldest]
 
     def forget(self, key: str) -> None:
