@@ -146,7 +146,9 @@ def test_an_outage_before_the_last_sign_of_life_excuses_nothing():
     away = Liveness(outages=(OUTAGE,))
     seen = OUTAGE[1] + timedelta(minutes=1)
     assert flag_of(beaten(running(), seen), seen + LEASE, away) is None
-    assert "silent" == reason(flag_of(beaten(running(), seen), seen + LEASE + TICK, away))
+    flag = flag_of(beaten(running(), seen), seen + LEASE + TICK, away)
+    assert flag == flag_of(beaten(running(), seen), seen + LEASE + TICK)
+    assert ("silent", seen + LEASE) == (reason(flag), flag and flag.since)
     seen = OUTAGE[1] - timedelta(minutes=1)
     due = OUTAGE[1] + LEASE
     assert flag_of(beaten(running(), seen), due, away) is None
