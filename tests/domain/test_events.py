@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ from lastword.domain.events import (
     RunProgressed,
     RunsArchived,
     RunStarted,
+    event_from,
 )
 from lastword.domain.status import FlagReason, RunStatus
 from lastword.domain.values import ErrorInfo
@@ -213,6 +217,18 @@ def test_an_event_does_not_change(kind: type[RunEvent]):
     field = next(iter(kind.model_fields))
     with pytest.raises(ValidationError, match="frozen"):
         setattr(event, field, None)
+
+
+@pytest.mark.parametrize(
+    "travel", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy]
+)
+def test_an_event_that_was_not_validated_is_like_any_other(travel: Callable[[RunEvent], RunEvent]):
+    """Also after pickle and copy, and to those who ask which fields were given."""
+    fields = {"result": {"rows": 10}, "note": None}
+    event, validated = event_from(RunCompleted, fields), RunCompleted.model_validate(fields)
+    assert validated == event == travel(event)
+    assert validated.model_fields_set == event.model_fields_set
+    assert validated.model_copy(update={"note": "a"}) == event.model_copy(update={"note": "a"})
 
 
 def test_unknown_fields_of_the_parts_survive_as_well():

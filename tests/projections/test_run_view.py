@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -343,6 +346,18 @@ def test_a_view_survives_json_and_does_not_change():
     assert view == RunView.model_validate_json(view.model_dump_json())
     with pytest.raises(ValidationError, match="frozen"):
         view.status = RunStatus.COMPLETED  # pyright: ignore[reportAttributeAccessIssue]  # that is the point
+
+
+@pytest.mark.parametrize(
+    "travel", [lambda v: pickle.loads(pickle.dumps(v)), copy.copy, copy.deepcopy]
+)
+def test_a_view_survives_pickle_and_copy(travel: Callable[[RunView], RunView]):
+    """A folded one is a model like any other: it goes to another process, and is copied with a change."""
+    view = view_of(CREATED, STARTED, FAILED)
+    again = travel(view)
+    assert view == again
+    assert RunView(**dict(view)) == again
+    assert "other" == again.model_copy(update={"name": "other"}).name
 
 
 def test_an_older_view_is_not_touched():
