@@ -25,15 +25,15 @@ class SealCheck(BaseModel):
     """The last position that the seal covers."""
     events: int
     """How many events it covers, from the beginning of the log on."""
-    vouched: int = 0
+    vouched: int
     """How many of them are not there any more as they were, archived or erased, and are vouched for by what recorded that."""
-    differs_at: int | None = None
+    differs_at: int | None
     """The first position that is not as it was sealed; None when all are."""
-    changed: int = 0
+    changed: int
     """Positions that hold another event than the one that was sealed."""
-    missing: int = 0
+    missing: int
     """Positions whose event is gone."""
-    unexpected: int = 0
+    unexpected: int
     """Positions that held no event when the log was sealed."""
 
     @property

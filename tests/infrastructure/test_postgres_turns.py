@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -99,6 +100,15 @@ def test_halves_of_a_busy_crowd_take_turns(threads: Threads):
     assert [4] == threads.come(1)
 
 
+def test_of_seven_three_begin_beside_four(threads: Threads):
+    """Half of an odd crowd is the smaller one."""
+    assert [1] * 6 == threads.come(6)
+    assert [] == threads.come(1)
+    threads.end(2)
+    assert [] == threads.come(1)
+    assert [3] == threads.come(1)
+
+
 def test_who_waits_for_half_a_crowd_begins_when_all_others_are_done(threads: Threads):
     """There may be no crowd any more."""
     threads.come(MANY)
@@ -161,6 +171,33 @@ def test_alone_is_who_finds_nobody(threads: Threads):
     assert not threads.turn.take_alone()
 
 
+def test_who_is_alone_counts_for_one(threads: Threads):
+    """Five more are few; then there are six at work, and another one waits for company."""
+    assert threads.turn.take_alone()
+    assert [1] * 5 == threads.come(5)
+    assert [] == threads.come()
+
+
+def test_who_lets_go_wakes_the_first_who_waits(threads: Threads):
+    """He looks at once whether it is time now, rather than at his next glance."""
+    woken: list[str] = []
+    assert threads.turn.take_alone()
+    for name in ("first", "second"):
+        work = Work()
+        work.wake = partial(woken.append, name)
+        threads.turn.enqueue(work)
+    threads.turn.release()
+    assert ["first"] == woken
+
+
+def test_a_turn_knows_the_load_of_its_process(threads: Threads):
+    """If it is told of no other."""
+    threads.turn = SharedTurn(20)
+    assert [1] * 6 == threads.come(6)
+    threads.come(1)
+    assert 1 == threads.turn.waiting + len(threads.working) - 6
+
+
 class Clocks:
     """Time, and CPU time, as a test lets them pass."""
 
@@ -196,6 +233,8 @@ def test_what_happened_while_nobody_asked_is_left_out():
     assert clocks.after(3600, 0.0)
     assert not clocks.after(0.021, 0.3)
     assert not clocks.after(3600, 1.0)
+    assert not clocks.after(0.11, 1.0)
+    assert clocks.after(0.09, 1.0)
 
 
 def test_the_load_of_this_process_is_told():

@@ -62,7 +62,7 @@ def test_events_that_changed_places_are_found() -> None:
 )
 def test_what_cannot_be_read_is_told_once(flaw: Flaw, remedy: str) -> None:
     """A fold over half a history would only say the same again."""
-    run = ScannedRun(1, HISTORY[:1], ROW, (flaw,))
+    run = ScannedRun(1, HISTORY[::2], ROW, (flaw,))
     expected = Problem(kind=flaw.kind, run_id=1, position=2, what=flaw.what, remedy=remedy)
     assert [expected] == list(problems_of(run))
 
