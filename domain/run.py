@@ -195,9 +195,7 @@ def reconcile(event: RunEvent, state: RunState) -> tuple[RunEvent, ...]:
             _check_same(event.name, event.params, state)
             return ()
         case RunCompleted() | RunFailed() | RunCancelled():
-            if state.status.is_terminal and not state.lost:
-                return _finish(event, state)
-            return (event,)
+            return _finish(event, state) if state.status.is_terminal else (event,)
         case RunStarted():
             fits = state.status is RunStatus.PENDING
         case RunProgressed():

@@ -51,9 +51,9 @@ class VerifyReport(BaseModel):
     """Runs looked at."""
     events: int
     """Events folded."""
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...]
     """At most 1,000."""
-    omitted: int = 0
+    omitted: int
     """How many more problems there are."""
     archived: int = 0
     """Events that are gone: they were archived, and tombstones alone vouch for them."""
@@ -122,7 +122,7 @@ def _broken_order(run: ScannedRun) -> Iterator[Problem]:
     versions = [recorded.version for recorded in run.events]
     if versions != list(range(1, len(versions) + 1)):
         last = max(versions)
-        missing = sorted(set(range(1, last + 1)) - set(versions))[:10]
+        missing = sorted(set(range(1, last)) - set(versions))[:10]
         what = f"events: expected versions 1 to {last} without gaps, " + (
             f"missing {missing}" if missing else f"found {versions[:10]}"
         )

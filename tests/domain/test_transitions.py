@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import pytest
 
@@ -316,6 +316,37 @@ def test_everything_said_at_creation_is_recorded():
     }
     assert set(RunCreated.model_fields) == set(facts)
     given().when(CreateRun(**facts)).then(RunCreated(**facts))
+
+
+class Text(str):
+    """A kind of text, as some libraries have them."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"lease_seconds": 60},
+        {"actor": Text("api")},
+        {"tags": {Text("team"): Text("data")}},
+        {"deadline_at": OWNER.started_at, "parent_id": 7},
+    ],
+    ids=", ".join,
+)
+def test_a_creation_is_recorded_in_plain_types(facts: dict[str, Any]):
+    """As validation leaves them, also where it is left out because it would change nothing."""
+
+    def kinds(event: RunEvent) -> list[tuple[str, type]]:
+        assert isinstance(event, RunCreated)
+        tags = ((text, text) for pair in event.tags.items() for text in pair)
+        return [(name, type(value)) for name, value in (*event, *tags)]
+
+    (event,) = decide(CreateRun(name="import", **facts), fold(1, []))
+    expected = RunCreated(name="import", **facts)
+    assert expected == event
+    assert kinds(expected) == kinds(event)
 
 
 def test_another_owner_cannot_start_a_running_run():

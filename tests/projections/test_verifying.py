@@ -30,27 +30,48 @@ def test_a_missing_event_is_a_gap(missing: int) -> None:
     """With the versions that are missing; and it comes from a backup."""
     events = tuple(event for event in HISTORY if event.version != missing)
     first, *_ = problems_of(ScannedRun(1, events, ROW))
-    assert (ProblemKind.GAP, RESTORE) == (first.kind, first.remedy)
-    assert f"expected versions 1 to 3 without gaps, missing [{missing}]" in first.what
+    assert (1, ProblemKind.GAP, RESTORE) == (first.run_id, first.kind, first.remedy)
+    assert f"events: expected versions 1 to 3 without gaps, missing [{missing}]" == first.what
+
+
+def test_a_history_without_its_beginning_has_no_row_to_compare() -> None:
+    """That it cannot be folded is told as well, and nothing more."""
+    gap, beginning = problems_of(ScannedRun(1, HISTORY[1:], ROW))
+    assert [(1, ProblemKind.GAP)] * 2 == [(item.run_id, item.kind) for item in (gap, beginning)]
+    assert "run 1: expected its history to begin with RunCreated" in beginning.what
+
+
+def test_of_many_versions_ten_are_told() -> None:
+    """Missing ones, or those that are there, when one is there twice."""
+    far = HISTORY[1].model_copy(update={"version": 30})
+    missing, *_ = found(ScannedRun(1, (HISTORY[0], far), ROW))
+    assert (
+        f"events: expected versions 1 to 30 without gaps, missing {[*range(2, 12)]}" == missing[1]
+    )
+    again = (HISTORY[0],) * 11
+    twice, *_ = found(ScannedRun(1, again, ROW))
+    assert f"events: expected versions 1 to 1 without gaps, found {[1] * 10}" == twice[1]
 
 
 def test_the_last_event_missing_shows_in_the_row() -> None:
     """The row knows more than the history; every field that differs is told with both values."""
-    what = dict.fromkeys(text for _, text in found(ScannedRun(1, HISTORY[:2], ROW)))
-    assert "row: version: expected 2 from the events, found 3" in what
-    assert any(text.startswith("row: status: expected <RunStatus.RUNNING") for text in what)
+    differences = list(problems_of(ScannedRun(1, HISTORY[:2], ROW)))
+    assert {(1, ProblemKind.ROW)} == {(item.run_id, item.kind) for item in differences}
+    told = dict(item.what.removeprefix("row: ").split(": ", 1) for item in differences)
+    assert {"status", "finished_at", "last_seen_at", "version", "position"} == set(told)
+    assert "expected 2 from the events, found 3" == told["version"]
+    assert told["status"].startswith("expected <RunStatus.RUNNING")
 
 
-def test_events_that_changed_places_are_found() -> None:
-    """Versions are right, positions go back."""
-    first, second, third = HISTORY
-    swapped = (
-        first,
-        second.model_copy(update={"position": 3}),
-        third.model_copy(update={"position": 2}),
+@pytest.mark.parametrize(("positions", "at"), [((1, 3, 2), 2), ((3, 2, 1), 2), ((1, 2, 2), 2)])
+def test_events_that_changed_places_are_found(positions: tuple[int, ...], at: int) -> None:
+    """Versions are right, positions go back, or do not go on; the first such place is told."""
+    swapped = tuple(
+        event.model_copy(update={"position": position})
+        for event, position in zip(HISTORY, positions, strict=True)
     )
-    order, *_ = problems_of(ScannedRun(1, swapped, ROW))
-    assert (ProblemKind.ORDER, 2) == (order.kind, order.position)
+    (order,) = problems_of(ScannedRun(1, swapped, fold_view(swapped)))
+    assert (1, ProblemKind.ORDER, at) == (order.run_id, order.kind, order.position)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +96,13 @@ def test_a_row_that_cannot_be_read_does_not_hide_a_gap() -> None:
 
 def test_rows_and_events_that_miss_each_other() -> None:
     """A row without events, and events without a row, are repaired by a rebuild."""
-    for run in (ScannedRun(1, (), ROW), ScannedRun(1, HISTORY, None)):
+    for run, what in (
+        (ScannedRun(1, (), ROW), "row: expected events behind it, found none"),
+        (ScannedRun(1, HISTORY, None), "row: expected one, found none"),
+    ):
         (item,) = problems_of(run)
-        assert (ProblemKind.ROW, REBUILD) == (item.kind, item.remedy)
+        assert (1, ProblemKind.ROW, REBUILD) == (item.run_id, item.kind, item.remedy)
+        assert what == item.what
 
 
 def test_a_report_counts_what_it_does_not_hold() -> None:
@@ -88,5 +113,6 @@ def test_a_report_counts_what_it_does_not_hold() -> None:
     report = verify(runs, done.append, [beside])
     assert (MAX_PROBLEMS, 6, False) == (len(report.problems), report.omitted, report.ok)
     assert beside == report.problems[0]
+    assert (0, None) == (report.archived, report.seal)
     assert (MAX_PROBLEMS + 5, 3 * (MAX_PROBLEMS + 5)) == (report.runs, report.events)
     assert list(range(1, MAX_PROBLEMS + 6)) == done
