@@ -17,7 +17,11 @@ from lastword import (
     RunTracker,
     StoreUnavailable,
 )
+from lastword.domain.errors import VersionConflict
+from lastword.domain.events import RunProgressed
 from lastword.infrastructure.opening import open_store
+from lastword.infrastructure.tracking import journal
+from lastword.projections.ports import NewEvent
 
 SETTINGS = {
     "retry_base_delay": 0.0,
@@ -313,4 +317,62 @@ def test_a_command_on_an_unknown_run_needs_the_store(
     with pytest.raises(StoreUnavailable):
         tracker.request_cancel("who")
     store.come_back()
+    assert 0 == tracker.spool_status().events
+
+
+def test_what_was_read_is_remembered(
+    tmp_path: Path, tracker: RunTracker, store: FaultyStore
+) -> None:
+    """A run of another process is read once, also when nothing is appended to it here."""
+    with RunTracker(tmp_path / "runs.db", **SETTINGS) as other:
+        run_id = other.create("import")
+        other.cancel(run_id)
+    for _ in range(3):
+        assert "cancelled" == tracker.cancel(run_id).status
+    assert 1 == store.calls.count("read_run")
+
+
+def test_the_last_that_is_known_is_what_the_store_took(
+    tracker: RunTracker, store: FaultyStore
+) -> None:
+    """Not what it refused."""
+    run_id = tracker.create("import")
+    tracker.start(run_id)
+    started = tracker.get(run_id)
+    store.go_down()
+    tracker.complete(run_id)
+    assert started == tracker.last_known(run_id)
+
+
+def test_nobody_races_for_ever(
+    tracker: RunTracker, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many conflicts the command ends with an error, and a delivery waits for another time."""
+    monkeypatch.setattr(journal, "_MAX_CONFLICTS", 3)
+    tracker.create("import", run_id=1)
+    tracker.create("import", run_id=2)
+    store.fail("append", times=3, error=VersionConflict(1, expected=1, found=2))
+    with pytest.raises(StoreUnavailable, match="run 1: expected to append, but lost 3 races"):
+        tracker.cancel(1)
+    store.go_down()
+    tracker.cancel(2)
+    store.come_back()
+    store.fail("append", times=3, error=VersionConflict(2, expected=1, found=2))
+    assert 0 == tracker.deliver_spool()
+    assert 1 == tracker.deliver_spool()
+    assert ["RunCreated"] == story(tracker, 1)
+    assert ["RunCreated", "RunCancelled"] == story(tracker, 2)
+
+
+def test_what_another_process_left_goes_behind_what_waits_here(
+    tracker: RunTracker, store: FaultyStore, clock: MovableClock
+) -> None:
+    """Both are the same run's: its progress fits only when its start has gone first."""
+    run_id = tracker.create("import")
+    store.go_down()
+    tracker.start(run_id)
+    store.come_back()
+    left = NewEvent("0" * 32, RunProgressed(current=5), clock.advance(seconds=1))
+    assert 2 == tracker._journal.adopt(run_id, [left])
+    assert ["RunCreated", "RunStarted", "RunProgressed"] == story(tracker, run_id)
     assert 0 == tracker.spool_status().events
