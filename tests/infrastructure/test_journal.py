@@ -137,6 +137,8 @@ def test_a_lost_answer_does_not_double_the_event(tracker: RunTracker, store: Fau
     store.fail("append", when=AFTER)
     receipt = tracker.complete(run_id, result=1)
     assert receipt.stored
+    assert ["RunCompleted"] == [event.TOPIC for event in receipt.events]
+    assert tracker.get(run_id) == receipt.view
     assert ["RunCreated", "RunStarted", "RunCompleted"] == story(tracker, run_id)
 
 
