@@ -32,9 +32,8 @@ def _listed(columns: Iterable[str], **others: str) -> str:
 
 _TABLES = (
     f"CREATE TABLE staging.events ({_listed(EVENT_COLUMNS, position='position INTEGER PRIMARY KEY')}, place)",
-    "CREATE TABLE staging.repeats (position INTEGER PRIMARY KEY)",
     f"CREATE TABLE staging.runs ({_listed(ROW_COLUMNS, lease_seconds='lease_seconds NOT NULL')}, place)",
-    "CREATE TABLE staging.owners (id INTEGER PRIMARY KEY, key, owner UNIQUE)",
+    "CREATE TABLE staging.owners (id INTEGER PRIMARY KEY, key, owner, kept)",
     "CREATE TABLE staging.tags (key, value, created_at, number)",
 )
 """Positions and numbers in them count from 1; the store's newest position is added in the end."""
@@ -56,6 +55,8 @@ def import_runs(
         staged.put(events, to_micros(clock()), progress)
         staged.fold()
         newest = compare_all(link.raw, staged)
+        if newest is None:
+            return staged.report()
         with datastore.transaction(commit=True, link=link):
             base, recorded_at = _end(link.raw)
             if base != newest:  # others have written meanwhile
@@ -68,13 +69,14 @@ def import_runs(
     return report
 
 
-def compare_all(raw: sqlite3.Connection, staged: Staged) -> int:
-    """Compare with the whole store, while others go on writing; the newest position that was seen."""
+def compare_all(raw: sqlite3.Connection, staged: Staged) -> int | None:
+    """Compare with the whole store, while others go on writing; the newest position that was seen, None when the store has it all."""
     raw.execute("BEGIN")
     newest, _ = _end(raw)
     staged.compare(0)
+    news = staged.has_news()
     raw.execute("COMMIT")
-    return newest
+    return newest if news else None
 
 
 class _Desk:

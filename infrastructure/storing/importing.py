@@ -27,12 +27,6 @@ BATCH = 500
 """Events that are put aside at once."""
 
 _COLUMNS = len(EVENT_COLUMNS)
-_ENVELOPED = tuple(
-    number
-    for number, column in enumerate(EVENT_COLUMNS)
-    if column not in {"position", "recorded_at"}
-)
-"""What makes two events the same one."""
 
 
 class Desk(Protocol):
@@ -93,28 +87,45 @@ WHERE e.position > ? AND s.event_id = e.event_id
     AND (s.originator_id, s.originator_version) <> (e.originator_id, e.originator_version)
 ORDER BY s.position LIMIT 1
 """
-_SAME_VERSION = f"""
+_SAME_VERSION = "e.originator_id = s.originator_id AND e.originator_version = s.originator_version"
+_SAME_BYTES = " AND ".join(
+    f"coalesce(e.{column} = s.{column}, e.{column} IS NULL AND s.{column} IS NULL)"
+    for column in EVENT_COLUMNS
+    if column not in {"position", "recorded_at"}
+)
+_OTHER = f"""
 SELECT {_listed(EVENT_COLUMNS, "e.")}, {_listed(EVENT_COLUMNS, "s.")}, s.place FROM {{tables}}
-WHERE e.originator_id = s.originator_id AND e.originator_version = s.originator_version AND e.position > ?
+WHERE {_SAME_VERSION} AND e.position > ? AND NOT ({_SAME_BYTES})
 """
-_SAME_IN_ALL = _SAME_VERSION.format(tables="staging.events s CROSS JOIN main.events e")
-_SAME_SINCE = _SAME_VERSION.format(tables="main.events e CROSS JOIN staging.events s")
+_OTHER_IN_ALL = _OTHER.format(tables="staging.events s CROSS JOIN main.events e")
+_OTHER_SINCE = _OTHER.format(tables="main.events e CROSS JOIN staging.events s")
+_NEWS = f"""
+SELECT count(*) FROM (
+    SELECT 1 FROM staging.events s WHERE NOT EXISTS (SELECT 1 FROM main.events e WHERE {_SAME_VERSION}) LIMIT 1
+) AS news
+"""
 _COPY = f"""
 INSERT INTO main.events ({_listed(EVENT_COLUMNS)})
 SELECT {_listed(EVENT_COLUMNS, position="position + ?", recorded_at="CASE WHEN ? = 0 THEN recorded_at ELSE ? END")}
-FROM staging.events s WHERE s.position NOT IN (SELECT position FROM staging.repeats) ORDER BY s.position
+FROM staging.events s WHERE true ORDER BY s.position
+ON CONFLICT (originator_id, originator_version) DO NOTHING
 """
+"""What is there already, or stands in front of it, has been found to be the same."""
 _COPY_OWNERS = """
 INSERT INTO main.owners (key, owner) SELECT key, owner FROM staging.owners WHERE true ON CONFLICT DO NOTHING
 """
-_OWNER = "(SELECT o.id FROM staging.owners t JOIN main.owners o ON o.owner = t.owner WHERE t.id = s.owner)"
+_FIND_OWNERS = (
+    "UPDATE staging.owners AS t SET kept = o.id FROM main.owners o WHERE o.owner = t.owner"
+)
 _NUMBER = "(SELECT e.position FROM main.events e WHERE e.originator_id = s.run_key AND e.originator_version = 1)"
 _COPY_RUNS = f"""
 INSERT INTO main.runs ({_listed(ROW_COLUMNS)})
-SELECT {_listed(ROW_COLUMNS, number=_NUMBER, position="position + ?", owner=_OWNER)}
-FROM staging.runs s WHERE CASE WHEN s.status IN ('pending', 'running') THEN 1 ELSE 0 END = ? ORDER BY s.number
+SELECT {_listed(ROW_COLUMNS, "s.", number="e.position", position="s.position + ?", owner="t.kept")}
+FROM staging.runs s CROSS JOIN main.events e LEFT JOIN main.runs r ON r.number = e.position
+LEFT JOIN staging.owners t ON t.id = s.owner
+WHERE e.originator_id = s.run_key AND e.originator_version = 1 AND coalesce(r.version, 0) < s.version
+    AND CASE WHEN s.status IN ('pending', 'running') THEN 1 ELSE 0 END = ? ORDER BY s.number
 ON CONFLICT (number) DO UPDATE SET {_listed(VIEW_COLUMNS, **{column: f"{column} = excluded.{column}" for column in VIEW_COLUMNS})}
-WHERE excluded.version > runs.version
 """
 _COPY_TAGS = """
 INSERT INTO main.run_tags (key, value, created_at, number)
@@ -144,6 +155,7 @@ class Staged:
         self._desk = desk
         self._events = 0
         self._runs = 0
+        self._owners = 0
         self._owner = lru_cache(maxsize=1024)(self._owner_row)
 
     @property
@@ -183,11 +195,7 @@ class Staged:
                     run, key = _Run(), row[1]
                 order: int = row[0]
                 placed = Placed(row[-1], self._desk.event_of(row[:-1]))
-                if run.repeated(placed):
-                    refusal = run.other(placed)
-                    self._desk.run("INSERT INTO staging.repeats VALUES (?)", order)
-                else:
-                    refusal = run.add(placed, order)
+                refusal = run.other(placed) if run.repeated(placed) else run.add(placed, order)
                 if refusal is not None and (refused is None or order < refused[0]):
                     refused = order, refusal
             self._put_row(run)
@@ -196,15 +204,24 @@ class Staged:
         self._refuse_id(_TWICE)
 
     def compare(self, after: int) -> None:
-        """Find what the store has already behind a position. Raises `InvalidInput` where that is something else."""
-        for row in self._desk.each(_SAME_SINCE if after else _SAME_IN_ALL, after):
-            known, found = row[:_COLUMNS], row[_COLUMNS:-1]
-            if any(known[number] != found[number] for number in _ENVELOPED):
-                self._refuse_other(known, found, row[-1])
-            self._desk.run(
-                "INSERT INTO staging.repeats VALUES (?) ON CONFLICT DO NOTHING", found[0]
-            )
+        """Look at what the store has already behind a position. Raises `InvalidInput` where that is something else."""
+        for row in self._desk.each(_OTHER_SINCE if after else _OTHER_IN_ALL, after):
+            self._refuse_other(row[:_COLUMNS], row[_COLUMNS:-1], row[-1])
         self._refuse_id(_TAKEN, after)
+
+    def has_news(self) -> bool:
+        """Whether there is an event that the store does not have. In the snapshot of `compare`: what came since is not compared yet."""
+        return self._one(_NEWS) > 0
+
+    def report(self, added: int = 0, new: int = 0, extended: int = 0) -> ImportReport:
+        """What was read, and what the store got of it."""
+        return ImportReport(
+            events=self._events,
+            runs=self._runs,
+            added=added,
+            new_runs=new,
+            extended_runs=extended,
+        )
 
     def refuse_archived(self, after: int) -> None:
         """What the store had when it was compared may be gone: runs were archived behind that position. Raises `StoreUnavailable`."""
@@ -220,6 +237,7 @@ class Staged:
         new = self._one(_NEW_RUNS)
         added = self._desk.run(_COPY, base, 0 if empty else 1, now)
         self._desk.run(_COPY_OWNERS)
+        self._desk.run(_FIND_OWNERS)
         written = self._desk.run(
             _COPY_RUNS, base, 0
         )  # what has ended lets go of its exclusive key first
@@ -231,13 +249,7 @@ class Staged:
                 "import: expected to take the runs in, found one in the way; import again"
             )
         self._desk.run(_COPY_TAGS, base)
-        return ImportReport(
-            events=self._events,
-            runs=self._runs,
-            added=added,
-            new_runs=new,
-            extended_runs=written + active - new,
-        )
+        return self.report(added, new, written + active - new)
 
     def _put_row(self, run: _Run) -> None:
         view = run.view
@@ -256,13 +268,9 @@ class Staged:
             self._desk.put("tags", tags)
 
     def _owner_row(self, owner: Owner) -> int:
-        text = owner_text(owner)
-        self._desk.run(
-            "INSERT INTO staging.owners (key, owner) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            owner.key,
-            text,
-        )
-        return self._one("SELECT id FROM staging.owners WHERE owner = ?", text)
+        self._owners += 1
+        self._desk.put("owners", [(self._owners, owner.key, owner_text(owner), None)])
+        return self._owners
 
     def _refuse_id(self, statement: str, *values: int) -> None:
         for where, key, version in self._desk.each(statement, *values):

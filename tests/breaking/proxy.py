@@ -32,6 +32,8 @@ class Proxy:
         """The answer to the next message that holds this is lost, whatever the chance."""
         self.lost = 0
         """Answers that nobody heard."""
+        self.turns = 0
+        """How often a client spoke after the server had: round trips, of all connections."""
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._accepting = threading.Thread(target=self._accept, daemon=True)
@@ -56,7 +58,7 @@ class Proxy:
                 self._open -= {client, server}
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
-        lose = False
+        lose, heard = False, True
         with selectors.DefaultSelector() as selector:
             selector.register(client, selectors.EVENT_READ)
             selector.register(server, selectors.EVENT_READ)
@@ -66,6 +68,10 @@ class Proxy:
                     if not data:
                         return
                     if key.fileobj is client:
+                        if heard:
+                            with self._lock:
+                                self.turns += 1
+                        heard = False
                         server.sendall(data)
                         lose = self._is_marked(data) or (
                             any(word in data for word in _WRITES) and self._loses()
@@ -74,6 +80,7 @@ class Proxy:
                         self.lost += 1
                         return
                     else:
+                        heard = True
                         client.sendall(data)
 
     def _is_marked(self, data: bytes) -> bool:

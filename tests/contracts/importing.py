@@ -10,7 +10,7 @@ import pytest
 
 from contracts.keeping import Behind
 from contracts.kit import LONG, MovingClock, Writer, seen
-from lastword.domain.errors import InvalidInput, StoreCorrupt
+from lastword.domain.errors import InvalidInput, LastwordError, StoreCorrupt
 from lastword.domain.events import (
     RecordedEvent,
     RunCompleted,
@@ -351,6 +351,37 @@ class Importing:
         behind("UPDATE events SET state = X'00' WHERE originator_version = 1")
         with pytest.raises(StoreCorrupt, match="run a, version 1, position 1: expected the JSON"):
             store.import_runs(placed(*HISTORY))
+
+    def test_the_same_event_in_an_older_shape_is_no_other_one(
+        self, store: RunStore, behind: Behind
+    ):
+        """Events are compared by what they say; the store keeps its own."""
+        store.import_runs(placed(*HISTORY))
+        older = b'{ "result": {"rows": 10} }'
+        behind(f"UPDATE events SET state = X'{older.hex()}' WHERE originator_version = 3")
+        assert ImportReport(events=3, runs=1) == store.import_runs(placed(*HISTORY))
+        other = [*HISTORY[:2], altered(END, event=RunCompleted(result={"rows": 11}))]
+        with pytest.raises(InvalidInput, match=r"line 3, field data: .* as the store has it"):
+            store.import_runs(placed(*other))
+
+    @pytest.mark.parametrize("column", ["actor", "correlation_id", "event_id"])
+    def test_what_only_one_of_two_events_has_makes_them_different(
+        self, store: RunStore, behind: Behind, column: str
+    ):
+        """Nothing is not the same as anything."""
+        events = [altered(event, actor="api", correlation_id="c") for event in HISTORY]
+        store.import_runs(placed(*events))
+        behind(f"UPDATE events SET {column} = NULL WHERE originator_version = 2")
+        with pytest.raises(LastwordError, match="run a"):
+            store.import_runs(placed(*events))
+
+    def test_an_owner_may_have_any_name(self, store: RunStore):
+        """Also one with characters that a database cannot hold as they are."""
+        odd = OWNER.model_copy(update={"host": "a\0b\x1a"})
+        events = history(CREATED, RunStarted(owner=odd))
+        store.import_runs(placed(*events))
+        assert odd == seen(store.view("a")).owner
+        assert sound(store)
 
     # -- some runs of the log
 

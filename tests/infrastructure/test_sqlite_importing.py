@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.importing import HISTORY, held, history, placed, sound
+from contracts.importing import HISTORY, LIFE, held, history, placed, sound
 from contracts.kit import seen
 from lastword.domain.errors import InvalidInput
 from lastword.domain.events import RunCreated
@@ -42,9 +42,9 @@ def test_what_others_write_at_the_last_moment_is_seen(
 ) -> None:
     """Between the comparison and the lock: it is compared again, with what is new."""
     compare_all = importing.compare_all
-    others = [HISTORY[0] if same else history(RunCreated(name="another"))[0]]
+    others = HISTORY[:1] if same else history(RunCreated(name="another"), *LIFE[1:])
 
-    def compare(raw: sqlite3.Connection, staged: Staged) -> int:
+    def compare(raw: sqlite3.Connection, staged: Staged) -> int | None:
         newest = compare_all(raw, staged)
         monkeypatch.undo()
         store.import_runs(placed(*history(RunCreated(name="n"), run_id="late", first=30), *others))
@@ -66,7 +66,7 @@ def test_an_event_that_others_write_elsewhere_at_the_last_moment_is_seen(
     """Its id may be that of another run's event."""
     compare_all = importing.compare_all
 
-    def compare(raw: sqlite3.Connection, staged: Staged) -> int:
+    def compare(raw: sqlite3.Connection, staged: Staged) -> int | None:
         newest = compare_all(raw, staged)
         monkeypatch.undo()
         copy = [event.model_copy(update={"run_id": "copy"}) for event in HISTORY]
@@ -78,6 +78,14 @@ def test_an_event_that_others_write_elsewhere_at_the_last_moment_is_seen(
     with pytest.raises(InvalidInput, match=r"field id: .* found that of run copy, version 1"):
         store.import_runs(placed(*HISTORY))
     assert ["early", "copy", "copy", "copy"] == [event.run_id for event in held(store)]
+
+
+def test_a_repeat_waits_for_nobody(store: SQLiteStore, tmp_path: Path) -> None:
+    """There is nothing to write, so it keeps no writer waiting either."""
+    store.import_runs(placed(*HISTORY))
+    with contextlib.closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert 0 == store.import_runs(placed(*HISTORY)).added
 
 
 def test_nothing_is_left_behind(store: SQLiteStore, tmp_path: Path) -> None:
