@@ -376,7 +376,7 @@ class RunStore(Protocol):
 
     def compact(self, *, whole: bool) -> bool:
         """Leave nothing of what was removed or overwritten in journals; with `whole` the store is written anew, so that nothing is left in
-        its unused parts either. False when somebody reads an earlier state, which keeps it.
+        its unused parts either. False when somebody reads an earlier state, which keeps it, or this user may not clear it.
         """
         ...
 

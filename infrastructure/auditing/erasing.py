@@ -35,7 +35,8 @@ class EraseReport(BaseModel):
     compacted: bool
     """True when the whole file was written anew, so that nothing is left in its unused parts."""
     journal_cleared: bool
-    """False when somebody read an earlier state of the store, which keeps the old text in its journal; erasing again clears it."""
+    """False when somebody read an earlier state of the store, which keeps the old text in its journal; erasing again clears it. On PostgreSQL
+    also when the role may not vacuum the tables; their owner may."""
 
 
 def erase(

@@ -106,7 +106,8 @@ def erase(
         write(f"run {run_id}: nothing to erase\n")
     if not report.journal_cleared:
         remark(
-            "somebody reads an earlier state of the store, which keeps the old text in its journal; erase again later"
+            "somebody reads an earlier state of the store, or this role may not vacuum its tables: the old text is still on the disk;"
+            " erase again later, or as the owner of the tables"
         )
 
 

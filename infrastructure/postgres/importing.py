@@ -30,6 +30,7 @@ from .appending import take
 from .connections import Connections, Link
 from .counters import horizon
 from .reading import event_of
+from .rights import check_temporary
 from .rows import maybe_in, row_of
 from .scanning import streamed
 
@@ -125,8 +126,7 @@ class _Desk:
     def tables(self) -> Iterator[None]:
         """Inside the block the tables are there."""
         try:
-            for statement in _TABLES:
-                self.run(statement)
+            self._make_tables()
             yield
         except psycopg.errors.UndefinedTable as error:
             if self._token not in str(error):
@@ -139,6 +139,14 @@ class _Desk:
         finally:
             with contextlib.suppress(psycopg.Error):  # they end with the session
                 self.run(f"DROP TABLE IF EXISTS {_STAGED}")
+
+    def _make_tables(self) -> None:
+        try:
+            for statement in _TABLES:
+                self.run(statement)
+        except psycopg.errors.InsufficientPrivilege as error:
+            check_temporary(self._link, self._connections, error)
+            raise
 
     def run(self, statement: str, *values: Any) -> int:
         """See `Desk.run`."""

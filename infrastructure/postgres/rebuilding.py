@@ -23,6 +23,7 @@ from .appending import owner_row
 from .connections import Connections, Link
 from .counters import horizon
 from .reading import SELECT_EVENTS, run_events
+from .rights import check_owner, same_rights
 from .rows import event_out, row_of, text_in
 from .scanning import streamed
 from .schema import INDEXES, LOCK, PROJECTION_TABLES, projection, statements
@@ -39,7 +40,7 @@ Progress = Callable[[int, int], None]
 
 
 class Rebuild:
-    """One rebuild of one store. Raises `StoreUnavailable` when another process is at it, `StoreCorrupt` for a bad event."""
+    """One rebuild of one store. Raises `StoreUnavailable` when another process is at it, or this role may not, `StoreCorrupt` for a bad event."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -48,9 +49,10 @@ class Rebuild:
 
     def run(self, progress: Progress | None = None) -> int:
         """Do it; how many rows there are."""
-        with self._connections.held() as link:
-            newest = horizon(link, self._connections)
         connections = self._connections
+        with connections.held() as link:
+            check_owner(link, connections)
+            newest = horizon(link, connections)
         with (
             connections.separate() as guard,
             guard.transaction(),
@@ -150,6 +152,7 @@ class Rebuild:
             counted.format(self._table("status_counts"), self._table("runs"), schema).encode()
         )
         for table in PROJECTION_TABLES:
+            same_rights(writer, self._table(table), f"{schema}.{table}")
             writer.execute(f"DROP TABLE {schema}.{table}".encode())
             writer.execute(f"ALTER TABLE {self._table(table)} RENAME TO {table}".encode())
         names = writer.execute(

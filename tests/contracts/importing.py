@@ -360,9 +360,9 @@ class Importing:
         older = b'{ "result": {"rows": 10} }'
         behind(f"UPDATE events SET state = X'{older.hex()}' WHERE originator_version = 3")
         assert ImportReport(events=3, runs=1) == store.import_runs(placed(*HISTORY))
-        other = [*HISTORY[:2], altered(END, event=RunCompleted(result={"rows": 11}))]
+        other = altered(END, event=RunCompleted(result={"rows": 11}))
         with pytest.raises(InvalidInput, match=r"line 3, field data: .* as the store has it"):
-            store.import_runs(placed(*other))
+            store.import_runs(placed(*HISTORY[:2], other))
 
     @pytest.mark.parametrize("column", ["actor", "correlation_id", "event_id"])
     def test_what_only_one_of_two_events_has_makes_them_different(
@@ -378,8 +378,7 @@ class Importing:
     def test_an_owner_may_have_any_name(self, store: RunStore):
         """Also one with characters that a database cannot hold as they are."""
         odd = OWNER.model_copy(update={"host": "a\0b\x1a"})
-        events = history(CREATED, RunStarted(owner=odd))
-        store.import_runs(placed(*events))
+        store.import_runs(placed(*history(CREATED, RunStarted(owner=odd))))
         assert odd == seen(store.view("a")).owner
         assert sound(store)
 
