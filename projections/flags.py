@@ -154,9 +154,7 @@ def _expiry(
     seen: datetime, lease: timedelta, outages: tuple[tuple[datetime, datetime], ...]
 ) -> datetime:
     """When a lease that was renewed at `seen` runs out; the clock of the lease stands still in an outage."""
-    expires = (
-        seen + lease
-    )  # `_silent` asks when this has passed: it is never too late to be a moment
+    expires = seen + lease  # it has passed, so it is never too late to be a moment
     for since, until in sorted(outages):
         if since > expires:
             break
