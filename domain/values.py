@@ -76,6 +76,18 @@ def utc(value: datetime, what: str = "time") -> datetime:
         ) from None
 
 
+def position_of(value: int, what: str) -> int:
+    """The position of an event in a store: 0 stands before the first one. Raises `InvalidInput` for anything else than a number.
+
+    >>> position_of(17, "after")
+    17
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+    if not whole or value >= 2**63:
+        raise InvalidInput(f"{what}: expected a position, a whole number, found {shown(value)}")
+    return value
+
+
 def to_micros(moment: datetime) -> int:
     """Whole microseconds since 1970-01-01 UTC; exact, unlike ``timestamp()``.
 

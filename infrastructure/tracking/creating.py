@@ -38,6 +38,12 @@ def creation(
     for what, span in (("deadline", deadline), ("lease", lease)):
         if span is not None and (not isinstance(span, timedelta) or span <= timedelta(0)):
             raise InvalidInput(f"{what}: expected a positive timedelta, found {span!r:.60}")
+    try:
+        deadline_at = None if deadline is None else now + deadline
+    except OverflowError:
+        raise InvalidInput(
+            f"deadline: expected a time before the year 10000, found {deadline} from now; leave it out for none"
+        ) from None
     command = CreateRun(
         name=name,
         params=_mapping(params, "params"),
@@ -48,7 +54,7 @@ def creation(
         attempt=attempt,
         retry_of=retry_of,
         exclusive=exclusive,
-        deadline_at=None if deadline is None else now + deadline,
+        deadline_at=deadline_at,
         lease_seconds=settings.lease if lease is None else lease.total_seconds(),
         payload_limit=settings.payload_limit,
         now=now,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ...domain.errors import InvalidInput, RunNotFound
 from ...domain.events import TERMINAL_TOPICS, RecordedEvent
 from ...domain.status import ACTIVE, RunStatus
-from ...domain.values import RunId, utc
+from ...domain.values import RunId, position_of, utc
 from ...projections.completion import CompletionSignal, signal_of_event
 from ...projections.ports import RunStore
 from ...projections.queries import Page, RunQuery, Tally, TallyQuery, statuses_of
@@ -156,8 +156,11 @@ class RunReader:
         return self._store.tally(query)
 
     def flagged(self, now: datetime | None = None) -> Views:
-        """The active runs that look as if they will never end, oldest first, each with its `flag`."""
-        with_flag = self._flagger(now or self._clock())
+        """The active runs that look as if they will never end, oldest first, each with its `flag`.
+
+        Raises `InvalidInput` for a naive time.
+        """
+        with_flag = self._flagger(self._clock() if now is None else utc(now, "now"))
         views = map(with_flag, self._store.active(with_flag.suspicion))
         found = [view for view in views if view.flag is not None]
         gauge(RUNS_FLAGGED, len(found))
@@ -206,7 +209,9 @@ class RunReader:
         """Every last word behind a position, in store order, as (position, signal); ends at the newest one.
 
         A run that was declared lost and reported later stands here twice: the correction is the later one.
+        Raises `InvalidInput` for what is no position.
         """
+        after = position_of(after, "after")
         while recorded := self._store.read(after, _FEED_BATCH, TERMINAL_TOPICS):
             for item in recorded:
                 after = item.position
@@ -216,7 +221,7 @@ class RunReader:
 
     def follow(self, after: int = 0) -> Iterator[tuple[int, CompletionSignal]]:
         """The same, and then waits for new ones; ends when the tracker is closed."""
-        position = seen = after
+        position = seen = position_of(after, "after")
         while not self._closed.is_set():
             newest = self._store.last_position()
             for position, message in self.completions(position):  # noqa: B020  # it goes on from there

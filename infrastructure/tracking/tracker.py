@@ -19,7 +19,7 @@ from ...domain.commands import (
 )
 from ...domain.errors import LastwordError, StoreUnavailable
 from ...domain.status import RunStatus
-from ...domain.values import Owner, RunId, run_key
+from ...domain.values import Owner, RunId, run_key, utc
 from ...projections.ports import RunStore
 from ...projections.run_view import RunView
 from ..auditing.retaining import RetainingTracker
@@ -254,8 +254,10 @@ class RunTracker(BatchingTracker, ScopingTracker, RetainingTracker, RunReader):
     def sweep(self, now: datetime | None = None) -> Views:
         """Give flagged runs up: record `RunLost` for each whose flag still holds inside the transaction that writes it.
 
-        Returns the runs that this call declared lost; of two sweepers at once, one declares each. Raises `StoreUnavailable`.
+        Returns the runs that this call declared lost; of two sweepers at once, one declares each. Raises `StoreUnavailable`, and
+        `InvalidInput` for a naive time.
         """
+        now = None if now is None else utc(now, "now")
         self._backlog.deliver_quietly()  # perhaps the outcome lies in the spool of the process that is gone
         self._outages.settle(self._clock())
         count(SWEEPS)

@@ -92,8 +92,21 @@ def test_pages(tracker: RunTracker, clock: MovableClock) -> None:
 def test_naive_times_are_refused(tracker: RunTracker) -> None:
     """A time without a zone could mean any moment of a day."""
     naive = datetime(2026, 1, 1)  # noqa: DTZ001  # that is the point
-    with pytest.raises(InvalidInput, match="naive"):
-        tracker.list(since=naive)
+    for ask in (
+        lambda: tracker.list(since=naive),
+        lambda: tracker.flagged(naive),
+        lambda: tracker.sweep(naive),
+    ):
+        with pytest.raises(InvalidInput, match="naive"):
+            ask()
+
+
+@pytest.mark.parametrize("wrong", ["17", None, True, 1.5, 2**63])
+def test_what_is_no_position_is_refused(tracker: RunTracker, wrong: Any) -> None:
+    """Rather than answered as each store's column happens to compare it."""
+    for feed in (tracker.completions, tracker.follow):
+        with pytest.raises(InvalidInput, match="after: expected a position"):
+            next(feed(wrong))
 
 
 def test_wrong_filters_are_said(tracker: RunTracker) -> None:

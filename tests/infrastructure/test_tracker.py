@@ -275,6 +275,11 @@ class TestRules:
         with pytest.raises(InvalidInput, match="positive timedelta"):
             tracker.create("import", lease=lease)
 
+    def test_a_deadline_has_a_date(self, tracker: RunTracker) -> None:
+        """One that no calendar has is refused like other wrong input, not with an error of the arithmetic."""
+        with pytest.raises(InvalidInput, match="deadline: expected a time before the year 10000"):
+            tracker.create("import", deadline=timedelta.max)
+
 
 def test_a_wrong_setting_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused at once, with the name of what to change."""
