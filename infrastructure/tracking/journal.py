@@ -34,7 +34,14 @@ from .downtime import Downtime
 from .receipts import Keeper, Receipt
 from .retrying import RetryPolicy
 from .run_cache import Entry, RunCache
-from .unsent import is_progress, on_top, request_for, wants_exclusive, without_exclusive
+from .unsent import (
+    has_last_word,
+    is_progress,
+    on_top,
+    request_for,
+    wants_exclusive,
+    without_exclusive,
+)
 
 log = get_logger("lastword.journal")
 
@@ -192,6 +199,17 @@ class Journal:
                 continue
             except (StoreUnavailable, StoreCorrupt) as error:
                 return self._not_stored(key, entry, state, new, error, strict=strict)
+            except LastwordError:
+                raise
+            except BaseException as error:
+                # Ctrl-C, or what a signal's handler raises, while the store was waited for: the work has ended all the same.
+                if guard is None and has_last_word(new):
+                    why = StoreUnavailable(
+                        f"run {run_id}: expected an answer of the store, but waiting for it was interrupted ({error!r:.60});"
+                        " what happened is kept and delivered later"
+                    )
+                    self._not_stored(key, entry, state, new, why, strict=False)
+                raise
             if appended is None:
                 return Receipt(entry.run_id, entry.state.status, (), stored=True)
             return Receipt(entry.run_id, state.status, happened, stored=True, view=appended.view)

@@ -77,10 +77,14 @@ def begin_run(
     create: dict[str, Any],
     handle: Callable[[RunTracker, RunId], H],
 ) -> H:
-    """Create and start a run; its handle."""
-    run_id = tracker.create(name, **create)
-    tracker.start(run_id)
-    return handle(tracker, run_id)
+    """Create and start a run; its handle. A run whose start is interrupted, or refused, has ended."""
+    begun = handle(tracker, tracker.create(name, **create))
+    try:
+        tracker.start(begun.run_id)
+    except BaseException as error:
+        end_run(tracker, begun, error)
+        raise
+    return begun
 
 
 def end_run(tracker: RunTracker, handle: RunHandle, error: BaseException | None) -> None:

@@ -230,6 +230,9 @@ class RunTracker(BatchingTracker, ScopingTracker, RetainingTracker, RunReader):
         commands: tuple[Command, ...] = (outcome,) if held is None else (held, outcome)
         try:
             return self.execute(run_id, *commands)
+        except BaseException:
+            self._holdings.hurry()  # an outcome may have been kept when waiting for the store was interrupted
+            raise
         finally:
             self._throttle.forget(key)
             self._holdings.release(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...domain.events import RunCreated, RunProgressed
+from ...domain.events import TERMINAL_TOPICS, RunCreated, RunProgressed
 from ...domain.run import RunState, evolve
 from ...projections.ports import Append, NewEvent
 from ...projections.run_view import RunView
@@ -29,6 +29,11 @@ def without_exclusive(item: NewEvent) -> NewEvent:
 def is_progress(events: Sequence[NewEvent]) -> bool:
     """Whether all of them are progress, and there are any."""
     return bool(events) and all(isinstance(item.event, RunProgressed) for item in events)
+
+
+def has_last_word(events: Sequence[NewEvent]) -> bool:
+    """Whether one of them ends the run."""
+    return any(item.event.TOPIC in TERMINAL_TOPICS for item in events)
 
 
 def wants_exclusive(events: Sequence[NewEvent]) -> bool:
