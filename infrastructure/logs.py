@@ -9,7 +9,8 @@ structlog takes as long to import as all the rest of us, so it comes with the fi
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+import sys
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -78,7 +79,7 @@ class Logger:
         self._emit("critical", event, fields)
 
     def _emit(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        """Log; when the application's own set-up breaks on it, by plain `logging`: the work must not pay for a log line."""
+        """Log; when the application's own set-up breaks on it, by plain `logging`, at last to stderr: the work must not pay for a log line."""
         import structlog
 
         if structlog.is_configured():
@@ -89,7 +90,11 @@ class Logger:
             else:
                 return
         if self._target.isEnabledFor(_LEVELS[level]):  # structlog itself takes ten times as long
-            getattr(self._plain, level)(event, **fields)
+            try:
+                getattr(self._plain, level)(event, **fields)
+            except Exception as error:  # noqa: BLE001  # a filter or a handler; `logging` lets some of it through
+                with suppress(Exception):  # stderr may be closed
+                    sys.stderr.write(f"{event} {fields!r}; logging it raised {error!r}\n")
 
 
 def get_logger(name: str) -> Logger:

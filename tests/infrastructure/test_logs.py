@@ -60,3 +60,32 @@ def test_bound_fields_end_with_their_block_and_others_with_their_context(
     contextvars.copy_context().run(inside)
     log.info("c")
     assert ["event='a' run_id=18", "event='b' run_id=17", "event='c'"] == caplog.messages
+
+
+@pytest.mark.parametrize("part", ["filter", "handler"])
+def test_what_breaks_in_logging_breaks_nothing_else(
+    log: Logger, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    """`logging` hands on what a filter or a handler of the application raises; the line goes to stderr then."""
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError("no log today")
+
+        def filter(self, record: logging.LogRecord) -> bool:
+            raise RuntimeError("no log today")
+
+    target, broken = logging.getLogger(NAME), Broken()
+    if part == "filter":
+        target.addFilter(broken)
+    else:
+        target.addHandler(broken)
+    try:
+        log.error("it.fell", run_id=17)
+    finally:
+        target.removeFilter(broken)
+        target.removeHandler(broken)
+    line = capsys.readouterr().err
+    assert "it.fell" in line
+    assert "17" in line
+    assert "no log today" in line
