@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -41,7 +41,10 @@ def as_current(handle: RunHandle) -> Iterator[None]:
     try:
         yield
     finally:
-        _current.reset(token)
+        with suppress(
+            ValueError
+        ):  # a generator may end in another context, which never knew of the run
+            _current.reset(token)
 
 
 def become_current(handle: RunHandle) -> None:

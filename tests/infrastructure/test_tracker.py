@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextvars import copy_context
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lastword import (
     CancelledByRequest,
     InvalidInput,
     InvalidTransition,
+    RunHandle,
     RunTracker,
     current_run,
 )
@@ -134,6 +136,18 @@ class TestRunScope:
         with tracker.run("import") as run:
             inside = current_run()
         assert (run, None) == (inside, current_run())
+
+    def test_a_block_that_ends_in_another_context(self, tracker: RunTracker) -> None:
+        """As with a generator that a web framework begins in one thread and ends in another."""
+
+        def dependency() -> Iterator[RunHandle]:
+            with tracker.run("import", run_id=1) as run:
+                yield run
+
+        steps = dependency()
+        copy_context().run(next, steps)
+        assert copy_context().run(next, steps, None) is None
+        assert "completed" == tracker.get(1).status
 
     def test_progress_after_a_verdict_does_not_take_the_work_down(
         self, tracker: RunTracker, clock: MovableClock, tmp_path: Path
