@@ -120,11 +120,16 @@ class AsyncRunManager:
 def _on(loop: asyncio.AbstractEventLoop, function: Callable[..., Any]) -> Callable[..., Any]:
     """The async function as one for a thread, which waits while a task of the loop does the work."""
 
-    async def work(context: LoopContext, *args: Any, **kwargs: Any) -> Any:
+    async def work(
+        context: LoopContext, *args: Any, **kwargs: Any
+    ) -> tuple[Any, SystemExit | None]:
         try:
             result = await function(context, *args, **kwargs)
             context.raise_refused()
-            return result
+        except SystemExit as error:
+            return None, error  # a loop that saw it would end, with all else that the service does
+        else:
+            return result, None
         finally:
             cancelled = await context.settled()
             if cancelled is not None:
@@ -140,11 +145,17 @@ def _on(loop: asyncio.AbstractEventLoop, function: Callable[..., Any]) -> Callab
             raise asyncio.CancelledError from error
         context.when_asked(task.cancel)
         try:
-            return task.result()
+            result, exited = task.result()
         except concurrent.futures.CancelledError as error:
             raise asyncio.CancelledError from error
         finally:
             context.when_asked(None)
             del task  # it holds the error, which holds this frame with all that the run worked with
+        if exited is not None:
+            try:
+                raise exited
+            finally:
+                del exited  # as above
+        return result
 
     return wait

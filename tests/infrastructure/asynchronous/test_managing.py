@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 import weakref
 from typing import Any
@@ -202,3 +203,18 @@ def test_many_at_once(tracker: RunTracker) -> None:
     ends = [messages[-1] for messages in finished(service())]
     assert [signal(number, "completed") for number in range(100)] == ends
     assert most <= 8
+
+
+def test_an_exit_of_a_function_is_not_the_services(tracker: RunTracker) -> None:
+    """`sys.exit` ends the run with its code, as it does in a thread; the loop, and who else is on it, goes on."""
+
+    async def leave(context: Any) -> None:
+        sys.exit(4)
+
+    async def service() -> Any:
+        async with await AsyncRunManager.over(tracker) as manager:
+            run_id = await manager.start_run("import", leave, run_id=1)
+            return (await told(manager, run_id))[-1]
+
+    assert signal(1, "failed") == finished(service())
+    assert 4 == tracker.get(1).exit_code
