@@ -6,6 +6,7 @@ import ctypes
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -114,6 +115,19 @@ def test_who_was_served_in_a_crowd_waits_for_it():
         assert may_go_alone == turn.take_alone()
         if may_go_alone:
             turn.release()
+
+
+def test_who_lets_go_wakes_the_first_who_waits():
+    """He takes the next turn, rather than find out at his next glance that it is free."""
+    turn: Turn[Sum] = Turn()
+    woken: list[int] = []
+    with turn:
+        for number in range(2):
+            work = Sum(number)
+            work.wake = partial(woken.append, number)
+            turn.enqueue(work)
+        assert [] == woken
+    assert [0] == woken
 
 
 def test_who_leads_lets_the_others_run(monkeypatch: pytest.MonkeyPatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -15,6 +16,7 @@ from lastword.domain.events import RunCancelled, RunCreated
 from lastword.domain.status import RunStatus
 from lastword.projections.queries import (
     MAX_PAGE,
+    MAX_STRETCHES,
     Cursor,
     Page,
     RunQuery,
@@ -277,3 +279,16 @@ def test_a_tally_ends_where_its_last_stretch_ends():
     query = TallyQuery(since=START.astimezone(timezone(HOUR)), stretch=HOUR, stretches=24)
     assert START + 24 * HOUR == query.until
     assert UTC == query.since.tzinfo
+
+
+@pytest.mark.parametrize("stretches", [1, MAX_STRETCHES])
+def test_a_tally_may_be_as_small_and_as_large_as_it_says(stretches: int):
+    """The bounds belong to it; so does a limit of one run."""
+    query = TallyQuery(since=START, stretch=HOUR, stretches=stretches, limit=1)
+    assert START + stretches * HOUR == query.until
+
+
+def test_a_page_cannot_be_changed():
+    """Who reads it may keep it."""
+    with pytest.raises(FrozenInstanceError):
+        Page((1, 2)).items = ()  # pyright: ignore[reportAttributeAccessIssue]  # that is the point
