@@ -7,7 +7,7 @@ all of them, and up to the message that ends the sending it is one transaction, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -214,12 +214,27 @@ def owner_row(connections: Connections, owner: Owner) -> int:
     return number
 
 
+def owner_rows(link: Link, connections: Connections, owners: Mapping[str, Owner]) -> dict[str, int]:
+    """The numbers of the rows of many owners, by the JSON under which they are given; those that are missing are made."""
+    texts = [*owners]
+    keys = [text_in(owner.key) for owner in owners.values()]
+    link.execute(connections.sql(_MAKE_OWNERS), (keys, texts))
+    return dict(link.execute(connections.sql(_FIND_OWNERS), (texts,)).fetchall())
+
+
 _OWNER = """
 WITH made AS (
     INSERT INTO owners (key, owner) SELECT ?, ?
     WHERE NOT EXISTS (SELECT 1 FROM owners WHERE md5(owner) = md5(?)) ON CONFLICT DO NOTHING RETURNING id
 )
 SELECT id FROM made UNION ALL SELECT id FROM owners WHERE md5(owner) = md5(?) LIMIT 1
+"""
+_MAKE_OWNERS = """
+INSERT INTO owners (key, owner) SELECT t.key, t.owner FROM unnest(?::text[], ?::text[]) AS t (key, owner)
+WHERE NOT EXISTS (SELECT 1 FROM owners o WHERE md5(o.owner) = md5(t.owner)) ON CONFLICT DO NOTHING
+"""
+_FIND_OWNERS = """
+SELECT owner, id FROM owners WHERE md5(owner) = ANY (ARRAY(SELECT md5(text) FROM unnest(?::text[]) AS text))
 """
 
 

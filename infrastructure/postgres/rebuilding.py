@@ -19,7 +19,7 @@ from ...projections.run_view import PROJECTION_VERSION, Fields
 from ..logs import get_logger
 from ..storing.columns import ROW_COLUMNS
 from ..storing.folding import Folder, folded
-from .appending import owner_row
+from .appending import owner_rows
 from .connections import Connections, Link
 from .counters import horizon
 from .reading import SELECT_EVENTS, run_events
@@ -108,7 +108,14 @@ class Rebuild:
             progress(total, total)
 
     def _put(self, writer: Link, views: Sequence[tuple[int, Fields]]) -> None:
-        rows = [row_of(fields, number, self._owner) for number, fields in views]
+        text_of = self._folder.owner_text
+        owners = {text_of(owner): owner for _, fields in views if (owner := fields["owner"])}
+        ids = owner_rows(writer, self._connections, owners) if owners else {}
+
+        def owner_id(owner: Owner) -> int:
+            return ids[text_of(owner)]
+
+        rows = [row_of(fields, number, owner_id) for number, fields in views]
         self._copy(writer, "runs", ROW_COLUMNS, rows)
         tags = (
             (text_in(key), text_in(value), row[_CREATED_AT], number)
@@ -124,10 +131,6 @@ class Rebuild:
         with writer.cursor() as cursor, cursor.copy(statement.encode()) as copy:
             for row in rows:
                 copy.write_row(row)
-
-    def _owner(self, owner: Owner) -> int:
-        known = self._connections.owner_ids.get(self._folder.owner_text(owner))
-        return known or owner_row(self._connections, owner)
 
     def _swap(self, writer: Link, newest: int) -> int:
         connections, sql = self._connections, self._connections.sql

@@ -107,6 +107,21 @@ def test_many_owners_are_not_read_once_a_run(
     assert row[0] <= 10 * RUNS
 
 
+def test_a_rebuild_asks_for_owners_together(
+    postgres_url: str, proxy: Proxy, many: list[RecordedEvent]
+) -> None:
+    """Also one of a copy, which has none of them yet: none costs a round trip, or a commit, of its own."""
+    with contextlib.closing(PostgresStore(postgres_url)) as store:
+        store.import_runs(placed(*many))
+        store.connections.run("DELETE FROM owners WHERE id % 2 = 0")
+    with contextlib.closing(PostgresStore(through(proxy, postgres_url))) as store:
+        before = proxy.turns
+        assert RUNS == store.rebuild()
+        assert proxy.turns - before < FEW_TURNS
+        assert sound(store)
+        assert [(RUNS,)] == store.connections.fetch("SELECT count(*) FROM owners")
+
+
 def test_another_history_that_comes_at_the_last_moment_is_refused(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
