@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from faults.kit import FaultyStore, MovableClock
-from lastword import AsyncRunTracker, Owner, RunManager, RunTracker
+from lastword import AsyncRunTracker, Owner, RunAlreadyActive, RunManager, RunTracker
+from lastword.domain.commands import CancelRun
 from lastword.infrastructure.opening import open_store
 from lastword.infrastructure.telemetry import metrics, prometheus, spans
 from managing import QUICK, finished
@@ -126,6 +127,14 @@ class TestMetrics:
         told = points(reader)
         assert {(): 1} == told["lastword.append.conflicts"]
         assert 1 == told["lastword.append.duration"]["conflict",]
+
+    def test_a_refusal(self, tracker: RunTracker, reader: InMemoryMetricReader) -> None:
+        """Whether the store answers with a rule, or a condition does not hold."""
+        tracker.create("import", run_id=1, exclusive="import")
+        with pytest.raises(RunAlreadyActive):
+            tracker.create("import", run_id=2, exclusive="import")
+        tracker._journal.execute(1, CancelRun(), guard=lambda _: False)
+        assert {("stored",): 1, ("refused",): 2} == points(reader)["lastword.append.duration"]
 
     def test_a_verdict(
         self, tracker: RunTracker, reader: InMemoryMetricReader, clock: MovableClock
