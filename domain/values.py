@@ -138,7 +138,7 @@ def run_key(run_id: object) -> str:
         and run_id[0] != " " != run_id[-1]
     ):
         return run_id  # by far the most common case; no other space is printable
-    if type(run_id) is not str and (isinstance(run_id, bool) or not isinstance(run_id, int | str)):
+    if isinstance(run_id, bool) or not isinstance(run_id, int | str):
         raise InvalidInput(
             f"run id: expected a str or an int, found {type(run_id).__name__} {shown(run_id)}"
         )

@@ -34,6 +34,8 @@ CREATIONS: list[tuple[dict[str, Any], str]] = [
         {"params": {"a": {1}}},
         "params: expected plain JSON, found something else: Object of type set",
     ),
+    ({"params": {"a": SURROGATE}}, "params: expected plain JSON, found something else: 'utf-8'"),
+    ({"params": {SURROGATE: 1}}, "params: expected plain JSON, found something else: 'utf-8'"),
     ({"params": {1: 2}}, "params: expected plain JSON, found something else: the key 1 is int"),
     (
         {"params": {"a": "xx"}, "payload_limit": 9},

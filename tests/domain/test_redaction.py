@@ -232,9 +232,13 @@ def test_a_caller_can_set_the_limit(limit, expected):
 
 def test_a_long_traceback_keeps_its_end():
     """A cut traceback starts with an ellipsis, ends with the error, and fits the limit in bytes."""
-    result = sanitise_traceback("é" * MAX_TRACEBACK + "\nValueError: no")
-    assert (result[:2], result[-16:]) == ("…é", "é\nValueError: no")
-    assert MAX_TRACEBACK - 1 <= len(result.encode()) <= MAX_TRACEBACK
+    for end in (
+        "\nValueError: no",
+        "\nIndexError: out",
+    ):  # the cut goes between two letters, and through one
+        result = sanitise_traceback("é" * MAX_TRACEBACK + end)
+        assert (result[:2], result.lstrip("…é")) == ("…é", end)
+        assert MAX_TRACEBACK - 1 <= len(result.encode()) <= MAX_TRACEBACK
 
 
 def test_a_traceback_of_exactly_the_limit_is_not_cut():
@@ -284,6 +288,8 @@ def test_a_huge_last_line_loses_its_broken_word_and_nothing_else():
     """Where no early line break helps, the window starts at a whole word."""
     assert sanitise_traceback("password=" + "d" * 70_000 + " end") == "…end"
     assert len(sanitise_traceback("ab " * 30_000 + "\nlast")) == MAX_TRACEBACK - 2
+    end = "z" * (redaction.WINDOW - 10) + " end"
+    assert sanitise_traceback("broken" + " " + end).endswith("zzz end")
 
 
 def test_a_large_limit_reads_more():
