@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -45,6 +46,9 @@ def runs(views: Iterable[RunView], now: datetime, *, short: bool) -> Table:
             words.took(view, now),
             Text(_cut(words.remark(view)), style=FLAG_STYLE if view.flag else ""),
         )
+    for column in (table.columns[0], table.columns[2]):
+        # Part of an id names no run, so the others make room.
+        column.min_width = max((cell_len(str(cell)) for cell in column.cells), default=0)
     return table
 
 
