@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -187,11 +188,14 @@ def _usage_of(error: Exception, arguments: Sequence[str]) -> str:
 
 
 def _open_streams() -> None:
-    """Where stdout or stderr is closed, Python has none at all; writing must still be possible."""
+    """Where stdout or stderr is closed, Python has none at all; writing must still be possible, also what their encoding has no sign for."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  # for as long as we run
             setattr(sys, name, nowhere)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _forget_stdout() -> None:

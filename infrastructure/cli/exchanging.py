@@ -16,7 +16,7 @@ from ..tracking.tracker import RunTracker
 from ..words import counted, one_line
 from .keeping import bar, bars
 from .options import KEEP, AsJson
-from .output import ReaderGone, write, write_json
+from .output import to_stdout, write, write_json
 from .session import Session, remark, resolve
 
 if TYPE_CHECKING:
@@ -195,10 +195,10 @@ def _imported(
 
 
 def _to_stdout(lines: Iterable[bytes]) -> int:
-    """Bytes as they are: lines of JSON are UTF-8 whatever the terminal speaks. Raises `ReaderGone`."""
+    """Bytes as they are: lines of JSON are UTF-8 whatever the terminal speaks. Raises as `output.write`."""
     written = 0
     out = sys.stdout.buffer
-    try:
+    with to_stdout():
         pending = bytearray()
         for line in lines:
             written += 1
@@ -208,8 +208,6 @@ def _to_stdout(lines: Iterable[bytes]) -> int:
                 pending.clear()
         out.write(pending)
         out.flush()
-    except BrokenPipeError:
-        raise ReaderGone from None
     return written
 
 

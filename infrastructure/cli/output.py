@@ -6,7 +6,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,18 +21,28 @@ class ReaderGone(Exception):
 
 
 def write(text: str) -> None:
-    """Text to stdout, at once. Raises `ReaderGone`."""
-    try:
+    """Text to stdout, at once. Raises `ReaderGone`, and `OSError` that says where nothing could be written."""
+    with to_stdout():
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+@contextmanager
+def to_stdout() -> Iterator[None]:
+    """Inside, stdout is written to; see `write` for what is raised."""
+    try:
+        yield
     except BrokenPipeError:
         raise ReaderGone from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def write_json(items: Iterable[Any]) -> None:
     """One JSON document a line."""
+    plain = sys.stdout.encoding.lower().replace("-", "") != "utf8"
     for item in items:
-        write(json.dumps(item, ensure_ascii=False) + "\n")
+        write(json.dumps(item, ensure_ascii=plain) + "\n")
 
 
 def show(*renderables: RenderableType) -> None:

@@ -1,5 +1,6 @@
 """What people do wrong, and what goes wrong around them: one line each, with the remedy, and never a traceback."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -246,3 +247,48 @@ def test_a_reader_who_leaves_is_no_error(store: Path) -> None:
         check=True,
     )
     assert (20, b"") == (len(done.stdout), done.stderr)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_lacks_signs_gets_the_rest(store: Path, encoding: str) -> None:
+    """What its encoding cannot say is escaped: in JSON as JSON does it, so that it says the same."""
+    with RunTracker(store) as tracker:
+        tracker.create("näch日", run_id="ü日")
+    for_people = lastword(store, "list", PYTHONIOENCODING=encoding)
+    assert (0, b"") == (for_people.returncode, for_people.stderr)
+    assert "näch日".encode(encoding, "backslashreplace") in for_people.stdout
+    for_programs = lastword(store, "list", "--json", PYTHONIOENCODING=encoding)
+    assert "näch日" == json.loads(for_programs.stdout)["name"]
+    unknown = lastword(store, "show", "nobody日", PYTHONIOENCODING=encoding)
+    assert 2 == unknown.returncode
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["export"]])
+def test_output_that_cannot_be_written_is_named(store: Path, command: list[str]) -> None:
+    """The disk with the output is full, not the one with the store."""
+    with RunTracker(store) as tracker:
+        tracker.create("import")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*LASTWORD, *command],
+            env=environment(store),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert (3, b"lastword: error: No space left on device: standard output") == (
+        done.returncode,
+        done.stderr.partition(b";")[0],
+    )
+
+
+def test_a_narrow_table_keeps_what_names_a_run_and_what_became_of_it(store: Path) -> None:
+    """Part of an id names no run; the other columns make room."""
+    with RunTracker(store) as tracker:
+        tracker.create("a name that takes its place", run_id="import-2026-11-29")
+        tracker.cancel("import-2026-11-29")
+    line = lastword(store, "list", COLUMNS="60").stdout.decode().splitlines()[1]
+    assert line.startswith("import-2026-11-29  ")
+    assert "  cancelled  " in line
