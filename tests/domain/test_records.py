@@ -19,6 +19,21 @@ class Point:
     tags: list[str] = field(default_factory=list[str])
 
 
+@record()
+class Single:
+    """A value of one field."""
+
+    x: int
+
+
+@record()
+class Mixed:
+    """One by place, one by name."""
+
+    x: int
+    y: int = field(kw_only=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Standard:
     """The same, as the standard library makes it."""
@@ -84,6 +99,21 @@ def test_a_copy_is_equal(again: Any):
     """By copy, deepcopy and pickle; what looks at the fields is not asked again."""
     assert Point(1, tags=["a"]) == again(Point(1, tags=["a"]))
     assert Named(name="a") == again(Named(name="a"))
+
+
+def test_a_record_of_one_field_is_like_any_other():
+    """Its values are one value, not the value itself."""
+    one = Single(7)
+    assert (one, hash(one)) == (copy.copy(one), hash(Single(7)))
+    assert one == pickle.loads(pickle.dumps(one))
+    assert Single(8) != one
+
+
+def test_a_single_field_may_have_to_be_named():
+    """The others are given by their place."""
+    assert (1, 2) == (Mixed(1, y=2).x, Mixed(1, y=2).y)
+    with pytest.raises(TypeError, match="positional"):
+        Mixed(1, 2)  # pyright: ignore[reportCallIssue]  # that is the point
 
 
 @pytest.mark.parametrize(

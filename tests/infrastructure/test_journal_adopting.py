@@ -9,7 +9,7 @@ import pytest
 
 from faults.kit import FaultyStore, MovableClock
 from lastword import InvalidTransition, RunTracker, StoreUnavailable
-from lastword.domain.commands import CancelRun, RequestCancellation
+from lastword.domain.commands import CancelRun, CompleteRun, RequestCancellation, StartRun
 from lastword.domain.errors import VersionConflict
 from lastword.domain.events import RunCreated, RunEvent, RunProgressed, RunStarted
 from lastword.domain.status import RunStatus
@@ -148,3 +148,35 @@ def test_an_event_happens_when_it_was_asked_for(
     journal.execute(run_id, CancelRun())
     requested, cancelled = tracker.history(run_id)[-2:]
     assert (earlier, clock.now) == (requested.occurred_at, cancelled.occurred_at)
+
+
+def test_a_refusal_stops_what_is_asked_behind_it(tracker: RunTracker, journal: Journal):
+    """Only held progress may be left out."""
+    run_id = tracker.create("import")
+    tracker.start(run_id)
+    with pytest.raises(InvalidTransition, match="started it already"):
+        journal.execute(run_id, StartRun(owner=OWNER), CompleteRun())
+    assert ["RunCreated", "RunStarted"] == story(tracker, run_id)
+
+
+def test_the_time_without_a_store_is_recorded_when_it_is_back(
+    tracker: RunTracker, store: FaultyStore, clock: MovableClock
+):
+    """From the last append that got in to the first one that got in again."""
+    run_id = tracker.create("import")
+    last = clock.now
+    store.go_down()
+    clock.advance(seconds=5)
+    tracker.start(run_id)
+    clock.advance(seconds=30)
+    store.come_back()
+    tracker.complete(run_id)
+    assert [(last, clock.now)] == store.outages(last)
+
+
+def test_a_run_that_was_erased_is_read_again(tracker: RunTracker, journal: Journal):
+    """What people wrote is nowhere any more, not in memory either."""
+    run_id = tracker.create("import", params={"name": "Ann"})
+    tracker.cancel(run_id)
+    tracker.erase(run_id)
+    assert journal.last_known(run_id) is None

@@ -117,6 +117,17 @@ def test_who_was_served_in_a_crowd_waits_for_it():
             turn.release()
 
 
+def test_work_is_taken_back_until_somebody_has_it():
+    """And who asks is told which it was."""
+    turn: Turn[Sum] = Turn()
+    first, second = Sum(1), Sum(2)
+    turn.enqueue(first)
+    turn.enqueue(second)
+    assert turn.withdraw(first)
+    assert [second] == turn.take()
+    assert not turn.withdraw(second)
+
+
 def test_who_lets_go_wakes_the_first_who_waits():
     """He takes the next turn, rather than find out at his next glance that it is free."""
     turn: Turn[Sum] = Turn()
