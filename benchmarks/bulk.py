@@ -23,11 +23,12 @@ from stores import cached
 from lastword import RunTracker
 
 FLOOR = "bare loop: read, decode, fold, write (the floor)"
-REBUILD, VERIFY, EXPORT, IMPORT = (
+REBUILD, VERIFY, EXPORT, IMPORT, AGAIN = (
     "Lastword, rebuild",
     "Lastword, verify",
     "Lastword, export",
     "Lastword, import",
+    "Lastword, imported again",
 )
 BATCH = 10_000
 
@@ -159,12 +160,20 @@ def import_(folder: Path) -> None:
         tracker.import_events(folder / "a.jsonl")
 
 
+def import_again(folder: Path) -> None:
+    """Into the store that has it all."""
+    with RunTracker(folder / "b.db") as tracker:
+        report = tracker.import_events(folder / "a.jsonl")
+        assert not report.added, report
+
+
 STEPS: dict[str, Callable[[Path], None]] = {
     FLOOR: floor,
     REBUILD: rebuild,
     VERIFY: verify,
     EXPORT: export,
     IMPORT: import_,
+    AGAIN: import_again,
 }
 
 
@@ -210,8 +219,14 @@ def measure(options: Options) -> list[Table]:
         Target("verify, events/s", by_name[VERIFY]["rate"], 150_000, gross=50),
         Target("export, events/s", by_name[EXPORT]["rate"], 50_000, gross=50),
         Target("import, events/s", by_name[IMPORT]["rate"], 20_000, gross=20),
+        Target(
+            "imported again, of the first import",
+            by_name[AGAIN]["rate"] / by_name[IMPORT]["rate"],
+            1.0,
+            gross=0.2,
+        ),
     ]
-    for what in (REBUILD, VERIFY, EXPORT, IMPORT):
+    for what in (REBUILD, VERIFY, EXPORT, IMPORT, AGAIN):
         row = by_name[what]
         first, last = (row[f"peak_{runs}"] for runs in (sizes[0], sizes[-1]))
         table.targets += [

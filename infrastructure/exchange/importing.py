@@ -39,6 +39,7 @@ def import_lines(
     ...     there.get(17).name, report.added, again.added
     ('import', 1, 0)
     """
+    name = writable(name)
     return store.import_runs(_placed(bounded(lines, name), name), progress)
 
 
@@ -50,6 +51,15 @@ def import_file(
         total = path.stat().st_size
         done = None if progress is None else lambda _: progress(min(file.tell(), total), total)
         return import_lines(store, file, path.name, done)
+
+
+def writable(name: str) -> str:
+    """The name of a file as text that can be written down; one that is not in UTF-8 cannot.
+
+    >>> writable("runs.jsonl"), writable("caf\\udce9.jsonl")
+    ('runs.jsonl', 'caf\\\\udce9.jsonl')
+    """
+    return name.encode(errors="backslashreplace").decode()
 
 
 def opened(path: Path, store_url: str) -> BinaryIO:

@@ -11,7 +11,7 @@ from ...domain.events import RecordedEvent, RunCreated
 from ...projections.importing import Placed
 from ...projections.ports import NewEvent, RunStore
 from ..tracking.retrying import RetryPolicy
-from .importing import bounded
+from .importing import bounded, writable
 from .openlineage_gathering import gather
 from .openlineage_histories import LEASE, events_of, fitting
 from .openlineage_reading import RunUpdate, read_openlineage
@@ -62,6 +62,7 @@ def import_openlineage(
     ...     tracker.get("0192f5a0-5f9e-7c31-8f4e-2f1f6f0f7a10").status.value, report.added
     ('completed', 3)
     """
+    name = writable(name)
     updates = _told(read_openlineage(bounded(lines, name), name), progress)
     runs, events, passed_over = gather(updates)
     if not events and not passed_over:

@@ -27,7 +27,7 @@ from .links import Link
 from .recorder import SELECT_EVENTS
 from .rows import OF_RUN, ROW_COLUMNS, insert_rows, row_of
 from .schema import COUNTING, PROJECTION_TABLES, indexes, projection
-from .steps import owner_row
+from .steps import OwnerIds, owner_row
 
 BATCH_EVENTS = 10_000
 """Events that are folded between two commits."""
@@ -61,7 +61,6 @@ class Rebuild:
         self._token = uuid4().hex[:12]
         self._suffix = f"_{self._token}"
         self._folder = Folder()
-        self._owner_ids: dict[str, int] = {}
         self._rows = 0
 
     def run(self, progress: Progress | None = None) -> int:
@@ -149,12 +148,11 @@ class Rebuild:
 
     def _put(self, raw: sqlite3.Cursor, rows: list[list[Any]]) -> None:
         tags: list[tuple[Any, ...]] = []
+        met: OwnerIds = {}  # of these rows: there may be as many as runs
         for row in rows:
             owner = row[_OWNER]
             if owner is not None:
-                row[_OWNER] = self._owner_ids.get(owner.text) or owner_row(
-                    raw, owner.owner, self._owner_ids
-                )
+                row[_OWNER] = met.get(owner.text) or owner_row(raw, owner.owner, met)
             if row[_TAGS] is not None:
                 number, created_at = row[0], row[_CREATED_AT]
                 tags += [

@@ -141,6 +141,19 @@ def test_what_is_wrong_is_one_line(lastword: Lastword, store: Path, tmp_path: Pa
     assert b"" == lastword(tmp_path / "other.db", "export").stdout
 
 
+def test_a_file_may_have_any_name(lastword: Lastword, store: Path, tmp_path: Path) -> None:
+    """Also one that is not in UTF-8, as old archives have it; it is named as well as can be."""
+    file = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    other = tmp_path / "other.db"
+    for options in ((), ("--format", "openlineage")):
+        file.write_bytes(lastword(store, "export", *options).stdout)
+        taken = lastword(other, "import", *options, str(file))
+        assert (0, b"") == (taken.returncode, taken.stderr)
+    file.write_bytes(b"{")
+    refused = lastword(other, "import", str(file))
+    assert refused.stderr.startswith(rb"lastword: error: caf\udce9.jsonl, line 1: expected a whole")
+
+
 def test_a_store_is_not_made_for_nothing(lastword: Lastword, store: Path, tmp_path: Path) -> None:
     """Where the file is missing, and where there is nothing to export."""
     other = tmp_path / "other.db"
