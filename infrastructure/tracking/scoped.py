@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from ...domain.errors import InvalidInput
+from ...domain.errors import InvalidInput, LastwordError
 from ...domain.values import RunId
+from ..liveness.owners import this_owner
 from ..logs import bound, get_logger
 from .handle import RunHandle, as_current
 
@@ -77,12 +78,22 @@ def begin_run(
     create: dict[str, Any],
     handle: Callable[[RunTracker, RunId], H],
 ) -> H:
-    """Create and start a run; its handle. A run whose start is interrupted, or refused, has ended."""
+    """Create and start a run; its handle. Where the start is interrupted the run has ended, unless another process has begun it."""
     begun = handle(tracker, tracker.create(name, **create))
     try:
         tracker.start(begun.run_id)
+    except LastwordError:
+        raise
     except BaseException as error:
-        end_run(tracker, begun, error)
+        me = this_owner()
+        try:
+            tracker.execute(
+                begun.run_id,
+                tracker.outcome_of(error),
+                guard=lambda view: view.owner is None or view.owner == me,
+            )
+        except LastwordError:
+            log.error("lastword.outcome.not_recorded", run_id=begun.run_id, exc_info=True)
         raise
     return begun
 

@@ -237,11 +237,18 @@ class RunTracker(BatchingTracker, ScopingTracker, RetainingTracker, RunReader):
             self._throttle.forget(key)
             self._holdings.release(key)
 
-    def execute(self, run_id: RunId, *commands: Command) -> Receipt:
-        """Take commands of the domain as they are, all or none: for faces that take them from elsewhere. Raises what `decide` raises."""
-        batch = self._batches.batch
+    def execute(
+        self, run_id: RunId, *commands: Command, guard: Callable[[RunView], bool] | None = None
+    ) -> Receipt:
+        """Take commands of the domain as they are, all or none: for faces that take them from elsewhere. Raises what `decide` raises.
+
+        A `guard` is asked about the run as it is at the moment of writing; when it says no, nothing is written. What it let pass is not kept for
+        later: `StoreUnavailable` is raised instead.
+        """
+        batch = self._batches.batch if guard is None else None
+        strict = self.settings.strict or guard is not None
         receipt = self._journal.execute(
-            run_id, *commands, strict=self.settings.strict, later=batch is not None
+            run_id, *commands, guard=guard, strict=strict, later=batch is not None
         )
         if batch is not None and not receipt.stored and receipt.error is None:
             batch.add(receipt)

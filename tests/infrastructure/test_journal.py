@@ -22,6 +22,7 @@ from lastword import (
 )
 from lastword.domain.errors import VersionConflict
 from lastword.domain.events import RunProgressed
+from lastword.domain.values import Owner
 from lastword.infrastructure.opening import open_store
 from lastword.infrastructure.tracking import journal
 from lastword.projections.ports import NewEvent
@@ -405,6 +406,26 @@ def test_an_interrupted_start_is_the_end_of_the_run(
     with pytest.raises(KeyboardInterrupt), tracker.run("import", run_id=1):
         raise AssertionError("expected never to get here")
     assert "cancelled" == tracker.get(1).status
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt])
+def test_a_start_that_was_refused_or_interrupted_ends_nobody_elses_run(
+    tracker: RunTracker, store: FaultyStore, clock: MovableClock, error: Any
+) -> None:
+    """Another process is at work on it."""
+
+    def another_begins() -> None:
+        with RunTracker(store.url, clock=clock) as another:
+            another.start(1, owner=Owner(host="elsewhere", pid=7, started_at=clock()))
+
+    tracker.create("import", run_id=1)
+    store.first("append", another_begins)
+    if error is not None:
+        store.fail("append", error=error())
+    with pytest.raises(error or InvalidTransition), tracker.run("import", run_id=1):
+        raise AssertionError("expected never to get here")
+    assert ["RunCreated", "RunStarted"] == story(tracker, 1)
+    assert 0 == tracker.spool_status().events
 
 
 def test_a_verdict_that_was_interrupted_is_not_kept(
