@@ -35,6 +35,8 @@ from .rows import maybe_in, row_of
 from .scanning import streamed
 
 _PATIENCE_SECONDS = 24 * 3600.0
+_LOCK_SECONDS = 30.0
+"""How long the import waits for other transactions to end, once all has been read; who wants to write waits behind it."""
 _BUFFERED = 1000
 """Rows that are sent at once."""
 _INT64 = 1 << 63
@@ -91,6 +93,7 @@ def import_runs(
             with desk.transaction():
                 # Positions first, as everybody does; then nobody else may write until it is done.
                 first, now = take(link, connections, max(1, staged.events), to_micros(clock()))
+                desk.run(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS * 1000:.0f}ms'")
                 desk.run("LOCK TABLE main.runs, main.events IN SHARE ROW EXCLUSIVE MODE")
                 empty = (
                     desk.one(

@@ -12,9 +12,9 @@ import pytest
 from breaking.proxy import Proxy, port_of, through
 from contracts.importing import CREATED, HISTORY, LIFE, history, placed, sound
 from faults.kit import wait_until
-from lastword.domain.errors import InvalidInput
+from lastword.domain.errors import InvalidInput, StoreUnavailable
 from lastword.domain.events import RecordedEvent, RunCompleted, RunCreated, RunStarted
-from lastword.infrastructure.postgres import PostgresStore
+from lastword.infrastructure.postgres import PostgresStore, importing
 from lastword.infrastructure.storing.importing import Staged
 from lastword.projections.importing import ImportReport
 from lastword.testing import OWNER, recorded
@@ -138,6 +138,20 @@ def test_another_history_that_comes_at_the_last_moment_is_refused(
     with pytest.raises(InvalidInput, match=r"line 1, field data: .* as the store has it"):
         store.import_runs(placed(*HISTORY))
     assert sound(store)
+
+
+def test_an_import_does_not_wait_long_for_a_transaction_that_stays_open(
+    store: PostgresStore, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All writers would wait behind it."""
+    monkeypatch.setattr(importing, "_LOCK_SECONDS", 0.2)
+    schema = store.connections.address.schema
+    with contextlib.closing(psycopg.connect(postgres_url.partition("?")[0])) as writer:
+        writer.execute(f'LOCK TABLE "{schema}".events IN ROW EXCLUSIVE MODE'.encode())
+        with pytest.raises(StoreUnavailable, match="look for a transaction that stays") as caught:
+            store.import_runs(placed(*HISTORY))
+    assert caught.value.transient
+    assert 3 == store.import_runs(placed(*HISTORY)).added
 
 
 def test_a_repeat_waits_for_nobody(postgres_url: str, many: list[RecordedEvent]) -> None:
