@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
 import pytest
@@ -56,6 +56,18 @@ class Adding(Sharing[Sum]):
 
     def _meaning(self, error: Exception) -> LastwordError:
         return StoreUnavailable(str(error))
+
+
+class Impatient(Adding):
+    """Says when patience is at its end."""
+
+    def __init__(self, patience: float) -> None:
+        super().__init__(patience)
+        self.impatient = threading.Event()
+
+    def _wait_on(self, turn: Turn[Sum], work: Sum, gate: threading.Lock) -> None:
+        self.impatient.set()
+        super()._wait_on(turn, work, gate)
 
 
 def held(adding: Adding, number: int) -> list[threading.Thread]:
@@ -248,6 +260,21 @@ def test_who_waits_for_a_thread_that_has_ended_is_told(monkeypatch: pytest.Monke
     assert caught.value.transient
     adding.turn.release()
     assert 3 == adding.add(2)
+
+
+def test_who_has_lost_patience_still_waits_for_what_was_taken_along():
+    """The one at work is slow, not gone: what came of it is the answer."""
+    adding = Impatient(patience=0.05)
+    with ThreadPoolExecutor(1) as pool:
+        assert adding.turn.acquire()
+        future = pool.submit(adding.add, 1)
+        wait_until(lambda: adding.turn.waiting == 1)
+        (work,) = adding.turn.take()
+        assert adding.impatient.wait(LONG)
+        assert not wait([future], timeout=0.1).done
+        work.outcome, work.done = 2, True
+        sharing.wake(work)
+        assert 2 == future.result(LONG)
 
 
 def test_an_interrupted_wait_withdraws_the_work():
