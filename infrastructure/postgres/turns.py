@@ -109,4 +109,4 @@ class SharedTurn(Turn[W]):
         """Let go, and wake the first of those who wait."""
         with self._lock:
             del self._taken[get_ident()]
-        self._wake_first()
+        self.wake_first()

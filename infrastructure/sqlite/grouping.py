@@ -55,7 +55,8 @@ class GroupCommit(Sharing[Waiting]):
             step = Step(append, self._datastore.owner_ids)
             self.write((step,), has_turn=True)
         finally:
-            turn.release()
+            turn.let_go()
+            turn.wake_first()
         return _answer(step)
 
     def append_all(self, appends: Sequence[Append]) -> list[Appended | LastwordError | None]:
@@ -100,8 +101,10 @@ class GroupCommit(Sharing[Waiting]):
     ) -> None:
         datastore = self._datastore
         transaction = Transaction(datastore, link, commit=True, has_turn=has_turn)
-        link = transaction.begin()
         known, met = datastore.owner_ids, OwnerIds()
+        link = (
+            transaction.begin()
+        )  # nothing is called between this and `try`: an interrupt would leave it open
         try:
             cursor = link.cursor_for_writing
             now = to_micros(self._clock())
@@ -113,7 +116,11 @@ class GroupCommit(Sharing[Waiting]):
         except BaseException as error:
             transaction.end(error)
             raise
-        transaction.end()
+        try:
+            transaction.end()
+        except BaseException as error:
+            transaction.clear(error)
+            raise
         if met:
             known.update(met)
         datastore.bell.ring()

@@ -101,6 +101,16 @@ class Transaction:
             raise
         return link
 
+    def clear(self, error: BaseException) -> None:
+        """After `end` was interrupted by the error: nothing stays open or held. Without effect where `end` had come to its end."""
+        if self.link.busy:
+            self.end(error)
+        elif not isinstance(error, Exception):
+            with contextlib.suppress(RuntimeError):  # it is not held any more
+                self.link.lock.release()
+            with contextlib.suppress(RuntimeError):
+                self._pass_on()
+
     def end(self, error: BaseException | None = None) -> None:
         """Commit it, or roll it back: after an error, or when nothing was to be written."""
         link = self.link

@@ -58,7 +58,12 @@ class Turn(Generic[W]):
     """The lock of the thread that works, and the work that waits for whoever has it. Made anew in a child after a fork."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """Of the kind that knows whose it is: an interrupt may come between taking it and saying so. It is never taken twice."""
+        self.let_go: Callable[[], None] = self._lock.release
+        """`release` without waking anybody, for one who worked alone: a call that no interrupt comes before."""
+        known: Any = self._lock
+        self._is_mine: Callable[[], bool] = known._is_owned  # noqa: SLF001  # as `threading.Condition` asks it
         self._waiting: deque[W] = deque()
         self._company = 1
         """How many pieces were taken the last time."""
@@ -103,18 +108,36 @@ class Turn(Generic[W]):
 
     def acquire(self, *, blocking: bool = False, timeout: float = -1) -> bool:
         """Take the turn, if it is free; with `blocking` wait for it, at most `timeout` seconds, or without end."""
-        return self._lock.acquire(blocking, timeout)
+        if self._is_mine():
+            return False
+        try:
+            return self._lock.acquire(blocking, timeout)
+        except BaseException:
+            self._let_go()
+            raise
 
     def take_alone(self) -> bool:
         """Take the turn if it is free, and nobody else is likely to come along."""
-        return self._company < _CROWD and not self._waiting and self._lock.acquire(blocking=False)
+        if self._company >= _CROWD or self._waiting or self._is_mine():
+            return False
+        try:
+            return self._lock.acquire(blocking=False)
+        except BaseException:
+            self._let_go()
+            raise
 
     def release(self) -> None:
         """Let go, and wake the first of those who wait, so that somebody takes the next turn."""
         self._lock.release()
-        self._wake_first()
+        self.wake_first()
 
-    def _wake_first(self) -> None:
+    def _let_go(self) -> None:
+        """After an interrupt, which may have come when the turn was taken already."""
+        if self._is_mine():
+            self.release()
+
+    def wake_first(self) -> None:
+        """Wake the first of those who wait."""
         if self._waiting:
             with contextlib.suppress(IndexError):  # taken just now
                 wake(self._waiting[0])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -24,8 +26,10 @@ from lastword.domain.events import RunCancelled, RunCompleted, RunCreated
 from lastword.domain.status import RunStatus
 from lastword.infrastructure.sqlite import SQLiteStore
 from lastword.projections.ports import Append, Appended
+from managing import QUICK
 
 CREATED = RunCreated(name="import")
+STORE = ("lastword.infrastructure.sqlite", "lastword.infrastructure.storing")
 
 
 class Ticking:
@@ -308,3 +312,45 @@ def test_a_disk_that_is_full_at_the_commit_fails_all_and_the_spool_delivers(tmp_
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_an_interrupt_anywhere_in_an_append_leaves_nothing_held(tmp_path: Path) -> None:
+    """Python raises what a signal's handler raises between any two calls: afterwards this process and others write as before."""
+    path, where, number = tmp_path / "runs.db", "", 0
+    gc.collect()
+    gc.disable()  # what an earlier tracker left is not to be interrupted
+    try:
+        with RunTracker(path, **QUICK) as tracker, RunTracker(path, **QUICK) as other:
+            while where is not None:
+                number += 1
+                run_id = tracker.create("import")
+                where = interrupted_at(number, lambda: tracker.start(run_id))  # noqa: B023  # it is called at once
+                for one in (tracker, other):
+                    assert "pending" == one.get(one.create("import")).status, where
+    finally:
+        gc.enable()
+    assert number > 20
+
+
+def interrupted_at(number: int, action: Callable[[], object]) -> str | None:
+    """Raise `KeyboardInterrupt` when the store enters or leaves its so manieth call; where that was, None when there are not so many."""
+    left, where = number, None
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        nonlocal left, where
+        name = frame.f_code.co_qualname
+        if event in {"call", "c_return"} and frame.f_globals.get("__name__", "").startswith(STORE):
+            left -= 1
+            if left == 0:
+                where = f"{event} in {name}, line {frame.f_lineno}"
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    sys.setprofile(look)
+    try:
+        action()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.setprofile(None)
+    return where
