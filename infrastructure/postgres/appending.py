@@ -24,7 +24,8 @@ from ..mapper import StoredRunEvent, encode_event
 from ..storing.answering import answer
 from ..storing.rows import id_of, key_of, owner_text
 from ..storing.sharing import Work
-from .connections import Connections, Link
+from .connections import Connections
+from .links import Link
 from .quick import Call, Row, one_row, one_row_each
 from .rows import FORMAT, maybe_in, move, text_in
 from .shapes import Shape, change, creation

@@ -16,8 +16,9 @@ from ..mapper import EventMapper, StoredRunEvent, recorded_event
 from ..storing.columns import SELECT_BARE_VIEW
 from ..storing.rows import id_of
 from .appending import event_values, take
-from .connections import Connections, Link
+from .connections import Connections
 from .counters import fold_up_to
+from .links import Link
 from .reading import SELECT_EVENTS, event_of, run_events
 from .rows import view_of
 from .shapes import WRITTEN

@@ -12,19 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import generators
-from psycopg.pq.abc import PGresult
 from psycopg.rows import tuple_row
 
 from ...domain.errors import StoreUnavailable
@@ -34,6 +30,7 @@ from ..storing.faults import closed
 from .address import Address
 from .clock import ServerClock
 from .faults import PREPARED, code_of, spoils_connection
+from .links import Held, Link
 from .statements import placed
 from .turns import SharedTurn
 
@@ -60,47 +57,6 @@ _PREPARE_AFTER = 3
 """A statement is prepared once a connection has executed it so often."""
 FULL_SECONDS = 10.0
 """For so long a server that gave no further connection is not asked for one, as long as there are others here."""
-_SOON_MILLISECONDS = 100
-_CANCELLED_SECONDS = 5.0
-"""How long a thread that is interrupted waits until the server has stopped."""
-
-
-class Link(psycopg.Connection[tuple[Any, ...]]):
-    """One open connection; each wait for the server ends after `patience` seconds, if that is not None."""
-
-    patience: float | None = None
-
-    def __init__(self, *arguments: Any, **names: Any) -> None:
-        super().__init__(*arguments, **names)
-        self.prepared: dict[str, int | bytes] = {}
-        """Statements of `quick`: how often each was executed, then the name under which it is prepared."""
-        self._poll = select.poll()
-        self._poll.register(self.fileno(), select.POLLIN | select.POLLHUP)
-
-    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """See the base class. A wait that was given up leaves a connection that is of no use any more."""
-        return super().wait(gen, interval, self.patience if timeout is None else timeout)
-
-    def answer(self) -> PGresult:
-        """The answer to the one statement that was sent. Most answers come soon, all at once, and need none of the driver's machinery."""
-        server = self.pgconn
-        try:
-            if not server.flush() and self._poll.poll(_SOON_MILLISECONDS):
-                server.consume_input()
-                if not server.is_busy():
-                    first, end = server.get_result(), server.get_result()
-                    if first is not None and end is None:
-                        return first
-            return self.wait(generators.execute(server))[-1]
-        except (KeyboardInterrupt, SystemExit):  # as the driver does
-            with contextlib.suppress(psycopg.Error):
-                self.cancel_safe(timeout=_CANCELLED_SECONDS)
-                self.wait(generators.execute(server), timeout=_CANCELLED_SECONDS)
-            raise
-
-    def is_over(self) -> bool:
-        """Whether the server has hung up while nobody used it."""
-        return self.closed or bool(self._poll.poll(0))
 
 
 Place = SimpleQueue[Link | None]
@@ -417,32 +373,6 @@ class Connections:
         self._links = set()
         self._reset()
         self.bell = Bell()
-
-
-class Held:
-    """A connection for one thread, until the block ends. A class, as a generator costs more than all else in here."""
-
-    __slots__ = ("_connections", "_free", "_link", "_patience")
-
-    def __init__(self, connections: Connections, patience: float) -> None:
-        self._connections = connections
-        self._patience = patience
-
-    def __enter__(self) -> Link:
-        self._link, self._free = self._connections.take()
-        self._link.patience = self._patience
-        return self._link
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self._connections.give_back(self._link, error)
-        finally:
-            self._free.put(None)
 
 
 _FOR_EVER = 7 * 24 * 3600.0

@@ -7,7 +7,8 @@ came since is added when somebody asks, and is put into the table every few thou
 from __future__ import annotations
 
 from ...domain.status import RunStatus
-from .connections import Connections, Link
+from .connections import Connections
+from .links import Link
 from .rows import STATUSES
 
 FOLDED = 4096

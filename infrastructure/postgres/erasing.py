@@ -13,7 +13,8 @@ from ..mapper import EventMapper, encode_event, recorded_event
 from ..storing.columns import ROW_COLUMNS, SELECT_BARE_VIEW
 from .appending import owner_row, take
 from .archiving import delete_row, put_event
-from .connections import Connections, Link
+from .connections import Connections
+from .links import Link
 from .reading import run_events
 from .rows import maybe_in, row_of, text_in
 

@@ -20,8 +20,9 @@ from ..storing.columns import SELECT_VIEW
 from ..storing.sharing import Sharing, Turn
 from . import counters
 from .appending import Lease, Step, execute, execute_all, refusal, step_of
-from .connections import Connections, Link
+from .connections import Connections
 from .faults import is_of_one, translate
+from .links import Link
 from .rows import text_in, view_of
 from .waiting import Ringer
 

@@ -27,8 +27,9 @@ from ..mapper import EVENT_COLUMNS
 from ..storing.columns import ROW_COLUMNS
 from ..storing.importing import Staged
 from .appending import take
-from .connections import Connections, Link
+from .connections import Connections
 from .counters import horizon
+from .links import Link
 from .reading import event_of
 from .rights import check_temporary
 from .rows import maybe_in, row_of

@@ -11,8 +11,9 @@ from ...domain.values import RunId
 from ...projections.problems import Problem
 from ..storing.inspecting import Inspection
 from ..storing.rows import id_of
-from .connections import Connections, Link
+from .connections import Connections
 from .counters import kept_counts
+from .links import Link
 from .rows import text_in, text_out
 from .scanning import streamed
 

@@ -20,7 +20,7 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-from .connections import Link
+from .links import Link
 from .statements import placed
 
 _PREPARE_AFTER = 3

@@ -10,8 +10,9 @@ from typing import Any
 from ...domain.events import RecordedEvent
 from ..mapper import EVENT_COLUMNS, recorded_event
 from ..storing.past import PastReader
-from .connections import Connections, Link
+from .connections import Connections
 from .counters import horizon
+from .links import Link
 from .rows import event_out, view_of
 
 SELECT_EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events "

@@ -20,8 +20,9 @@ from ..logs import get_logger
 from ..storing.columns import ROW_COLUMNS
 from ..storing.folding import Folder, folded
 from .appending import owner_rows
-from .connections import Connections, Link
+from .connections import Connections
 from .counters import horizon
+from .links import Link
 from .reading import SELECT_EVENTS, run_events
 from .rights import check_owner, same_rights
 from .rows import event_out, row_of, text_in

@@ -8,7 +8,8 @@ from ...domain.values import from_micros, to_micros
 from ...projections.ports import Copied, Lease, StoredRow
 from ..mapper import EVENT_COLUMNS
 from .appending import take
-from .connections import Connections, Link
+from .connections import Connections
+from .links import Link
 from .rows import maybe_in, text_in, text_out
 
 _BEAT = """

@@ -6,7 +6,8 @@ from __future__ import annotations
 import psycopg
 
 from ...domain.errors import StoreUnavailable
-from .connections import Connections, Link
+from .connections import Connections
+from .links import Link
 
 _OTHER_OWNER = """
 SELECT pg_get_userbyid(c.relowner), current_user FROM pg_class c

@@ -10,8 +10,9 @@ from ...domain.values import RunId, run_key
 from ...projections.ports import ScannedRun, SoundRuns, StoredRow
 from ..storing.columns import SELECT_BARE_VIEW
 from ..storing.scanning import SideBySide, side_by_side
-from .connections import Connections, Link
+from .connections import Connections
 from .counters import horizon
+from .links import Link
 from .reading import SELECT_EVENTS
 from .rows import event_out, row_of, view_of
 

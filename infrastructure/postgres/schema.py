@@ -13,7 +13,8 @@ import psycopg
 from ...domain.errors import StoreCorrupt, StoreUnavailable, UnsupportedSchema
 from ...domain.status import RunStatus
 from ...projections.run_view import PROJECTION_VERSION
-from .connections import Connections, Link
+from .connections import Connections
+from .links import Link
 
 STEPS: tuple[tuple[str, ...], ...] = (
     (

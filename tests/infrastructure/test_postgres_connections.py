@@ -18,7 +18,7 @@ from lastword.domain.events import RunCompleted, RunCreated
 from lastword.infrastructure.postgres import PostgresStore, connections
 from lastword.infrastructure.postgres.address import parse
 from lastword.infrastructure.postgres.clock import ServerClock
-from lastword.infrastructure.postgres.connections import Link
+from lastword.infrastructure.postgres.links import Link
 from lastword.projections.ports import Append, Appended
 
 CREATED = RunCreated(name="import")

@@ -21,7 +21,7 @@ from lastword.domain.errors import RunAlreadyActive, StoreUnavailable, VersionCo
 from lastword.domain.events import RunCancelled, RunCompleted, RunCreated, RunEvent
 from lastword.domain.status import RunStatus
 from lastword.infrastructure.postgres import PostgresStore, grouping
-from lastword.infrastructure.postgres.connections import Link
+from lastword.infrastructure.postgres.links import Link
 from lastword.projections.ports import Append, Appended
 
 CREATED = RunCreated(name="import")

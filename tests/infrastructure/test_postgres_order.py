@@ -15,7 +15,7 @@ from faults.kit import wait_until
 from lastword.domain.errors import StoreUnavailable
 from lastword.domain.events import RunCompleted, RunCreated
 from lastword.infrastructure.postgres import PostgresStore
-from lastword.infrastructure.postgres.connections import Link
+from lastword.infrastructure.postgres.links import Link
 from lastword.infrastructure.postgres.schema import LOCK
 from lastword.projections.ports import Append
 
