@@ -56,12 +56,15 @@ class GroupCommit(Sharing[Step]):
             return self._alone(append)
         step = step_of(append, self._connections)
         turn = self._connections.turn
-        if turn.take_alone():  # by far the most common case
-            try:
+        try:
+            is_alone = turn.take_alone()  # by far the most common case
+            if is_alone:
                 self._do([step])
-            finally:
                 turn.release()
-        else:
+        except BaseException:
+            turn.drop()
+            raise
+        if not is_alone:
             self._share(step)
         outcome, step.outcome = step.outcome, None  # what was appended leads back to the step
         if outcome is None:  # why, or, if nothing stands in its way any more, what becomes of it

@@ -109,4 +109,9 @@ class SharedTurn(Turn[W]):
         """Let go, and wake the first of those who wait."""
         with self._lock:
             del self._taken[get_ident()]
-        self.wake_first()
+        self._wake_first()
+
+    def drop(self) -> None:
+        """See the base class."""
+        if get_ident() in self._taken:
+            self.release()

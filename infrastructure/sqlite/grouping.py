@@ -47,17 +47,19 @@ class GroupCommit(Sharing[Waiting]):
             self.write([step])
             return _answer(step)
         turn = self._datastore.writing
-        if not turn.take_alone():
-            work = Waiting(append)
-            self._share(work)
-            return _answer(work)
-        try:  # by far the most common case
-            step = Step(append, self._datastore.owner_ids)
-            self.write((step,), has_turn=True)
-        finally:
-            turn.let_go()
-            turn.wake_first()
-        return _answer(step)
+        try:
+            is_alone = turn.take_alone()  # by far the most common case
+            if is_alone:
+                step = Step(append, self._datastore.owner_ids)
+                self.write((step,), has_turn=True)
+                turn.release()
+                return _answer(step)
+        except BaseException:
+            turn.drop()
+            raise
+        work = Waiting(append)
+        self._share(work)
+        return _answer(work)
 
     def append_all(self, appends: Sequence[Append]) -> list[Appended | LastwordError | None]:
         """See `RunStore.append_all`."""
@@ -102,9 +104,8 @@ class GroupCommit(Sharing[Waiting]):
         datastore = self._datastore
         transaction = Transaction(datastore, link, commit=True, has_turn=has_turn)
         known, met = datastore.owner_ids, OwnerIds()
-        link = (
-            transaction.begin()
-        )  # nothing is called between this and `try`: an interrupt would leave it open
+        # Nothing is called between this and `try`: an interrupt would leave it open.
+        link = transaction.begin()
         try:
             cursor = link.cursor_for_writing
             now = to_micros(self._clock())

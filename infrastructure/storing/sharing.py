@@ -60,8 +60,6 @@ class Turn(Generic[W]):
     def __init__(self) -> None:
         self._lock = threading.RLock()
         """Of the kind that knows whose it is: an interrupt may come between taking it and saying so. It is never taken twice."""
-        self.let_go: Callable[[], None] = self._lock.release
-        """`release` without waking anybody, for one who worked alone: a call that no interrupt comes before."""
         known: Any = self._lock
         self._is_mine: Callable[[], bool] = known._is_owned  # noqa: SLF001  # as `threading.Condition` asks it
         self._waiting: deque[W] = deque()
@@ -107,36 +105,29 @@ class Turn(Generic[W]):
         return works
 
     def acquire(self, *, blocking: bool = False, timeout: float = -1) -> bool:
-        """Take the turn, if it is free; with `blocking` wait for it, at most `timeout` seconds, or without end."""
-        if self._is_mine():
-            return False
-        try:
-            return self._lock.acquire(blocking, timeout)
-        except BaseException:
-            self._let_go()
-            raise
+        """Take the turn, if it is free; with `blocking` wait for it, at most `timeout` seconds, or without end.
+
+        Where an interrupt may come, `drop` it afterwards.
+        """
+        return not self._is_mine() and self._lock.acquire(blocking, timeout)
 
     def take_alone(self) -> bool:
-        """Take the turn if it is free, and nobody else is likely to come along."""
+        """Take the turn if it is free, and nobody else is likely to come along. As with `acquire`, `drop` it after an interrupt."""
         if self._company >= _CROWD or self._waiting or self._is_mine():
             return False
-        try:
-            return self._lock.acquire(blocking=False)
-        except BaseException:
-            self._let_go()
-            raise
+        return self._lock.acquire(blocking=False)
 
     def release(self) -> None:
         """Let go, and wake the first of those who wait, so that somebody takes the next turn."""
         self._lock.release()
-        self.wake_first()
+        self._wake_first()
 
-    def _let_go(self) -> None:
-        """After an interrupt, which may have come when the turn was taken already."""
+    def drop(self) -> None:
+        """`release` it if this thread has it: after an interrupt, which may have come before anybody could know."""
         if self._is_mine():
             self.release()
 
-    def wake_first(self) -> None:
+    def _wake_first(self) -> None:
         """Wake the first of those who wait."""
         if self._waiting:
             with contextlib.suppress(IndexError):  # taken just now
@@ -185,6 +176,7 @@ class Sharing(ABC, Generic[W]):
             if not work.done:
                 self._follow(turn, work)
         except BaseException:
+            turn.drop()
             turn.withdraw(work)
             raise
 

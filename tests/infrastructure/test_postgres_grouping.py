@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ import pytest
 from breaking.proxy import Proxy, port_of, through
 from contracts.grouping import taken
 from contracts.kit import LONG, Writer, at_once, seen
+from faults.interrupts import interrupted_at
 from faults.kit import wait_until
 from lastword import RunTracker
 from lastword.domain.errors import RunAlreadyActive, StoreUnavailable, VersionConflict
@@ -23,6 +25,8 @@ from lastword.domain.status import RunStatus
 from lastword.infrastructure.postgres import PostgresStore, grouping
 from lastword.infrastructure.postgres.links import Link
 from lastword.projections.ports import Append, Appended
+from managing import QUICK
+from postgres_server import with_option
 
 CREATED = RunCreated(name="import")
 
@@ -278,3 +282,30 @@ def test_without_prepared_statements_groups_are_the_same(
         assert [request.run_id for request in requests] == [it.view.run_id for it in answers]
         assert 1 == len(set(store.connections.fetch("SELECT xmin::text FROM events")))
         assert [CREATED] * 6 == events_of(store)
+
+
+def test_an_interrupt_anywhere_in_an_append_leaves_nothing_held(postgres_url: str, tmp_path: Path):
+    """This process and others write as before, and nobody is taken to be at work."""
+    url, where, number = with_option(postgres_url, "pool_size", "100"), "", 0
+    gc.collect()
+    gc.disable()  # what an earlier tracker left is not to be interrupted
+    try:
+        with (
+            RunTracker(url, spool_dir=tmp_path, **QUICK) as tracker,
+            RunTracker(url, spool_dir=tmp_path, **QUICK) as other,
+        ):
+            store = tracker.store
+            assert isinstance(store, PostgresStore)
+            while where is not None:
+                number += 1
+                run_id = tracker.create("import")
+                where = interrupted_at(number, lambda: tracker.start(run_id))  # noqa: B023  # it is called at once
+                for one in (tracker, other):
+                    assert "pending" == one.get(one.create("import")).status, where
+                assert store.connections.turn.take_alone(), where
+                store.connections.turn.release()
+            for link in store.connections._links:  # some were left open on the way
+                link.close()
+    finally:
+        gc.enable()
+    assert number > 20

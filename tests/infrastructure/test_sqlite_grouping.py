@@ -9,16 +9,16 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
 from contracts.grouping import taken
 from contracts.kit import LONG, Writer, seen
+from faults.interrupts import interrupted_at
 from faults.kit import wait_until
 from lastword import RunTracker
 from lastword.domain.errors import RunAlreadyActive, StoreUnavailable, VersionConflict
@@ -29,7 +29,6 @@ from lastword.projections.ports import Append, Appended
 from managing import QUICK
 
 CREATED = RunCreated(name="import")
-STORE = ("lastword.infrastructure.sqlite", "lastword.infrastructure.storing")
 
 
 class Ticking:
@@ -330,27 +329,3 @@ def test_an_interrupt_anywhere_in_an_append_leaves_nothing_held(tmp_path: Path) 
     finally:
         gc.enable()
     assert number > 20
-
-
-def interrupted_at(number: int, action: Callable[[], object]) -> str | None:
-    """Raise `KeyboardInterrupt` when the store enters or leaves its so manieth call; where that was, None when there are not so many."""
-    left, where = number, None
-
-    def look(frame: FrameType, event: str, _: object) -> None:
-        nonlocal left, where
-        name = frame.f_code.co_qualname
-        if event in {"call", "c_return"} and frame.f_globals.get("__name__", "").startswith(STORE):
-            left -= 1
-            if left == 0:
-                where = f"{event} in {name}, line {frame.f_lineno}"
-                sys.setprofile(None)
-                raise KeyboardInterrupt
-
-    sys.setprofile(look)
-    try:
-        action()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.setprofile(None)
-    return where
