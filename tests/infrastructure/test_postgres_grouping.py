@@ -24,6 +24,7 @@ from lastword.domain.events import RunCancelled, RunCompleted, RunCreated, RunEv
 from lastword.domain.status import RunStatus
 from lastword.infrastructure.postgres import PostgresStore, grouping
 from lastword.infrastructure.postgres.links import Link
+from lastword.infrastructure.postgres.turns import SharedTurn
 from lastword.projections.ports import Append, Appended
 from managing import QUICK
 from postgres_server import with_option
@@ -284,8 +285,11 @@ def test_without_prepared_statements_groups_are_the_same(
         assert [CREATED] * 6 == events_of(store)
 
 
-def test_an_interrupt_anywhere_in_an_append_leaves_nothing_held(postgres_url: str, tmp_path: Path):
-    """This process and others write as before, and nobody is taken to be at work."""
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_interrupt_anywhere_in_an_append_leaves_nothing_held(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+):
+    """This process and others write as before, and nobody is taken to be at work; of one who finds nobody, and of one who leads a group."""
     url, where, number = with_option(postgres_url, "pool_size", "100"), "", 0
     gc.collect()
     gc.disable()  # what an earlier tracker left is not to be interrupted
@@ -296,10 +300,14 @@ def test_an_interrupt_anywhere_in_an_append_leaves_nothing_held(postgres_url: st
         ):
             store = tracker.store
             assert isinstance(store, PostgresStore)
+            tracker.start(tracker.create("import"))  # what is looked up once is known from here on
             while where is not None:
                 number += 1
                 run_id = tracker.create("import")
-                where = interrupted_at(number, lambda: tracker.start(run_id))  # noqa: B023  # it is called at once
+                with monkeypatch.context() as patched:
+                    if not alone:
+                        patched.setattr(SharedTurn, "take_alone", lambda _: False)
+                    where = interrupted_at(number, lambda: tracker.start(run_id))  # noqa: B023  # it is called at once
                 for one in (tracker, other):
                     assert "pending" == one.get(one.create("import")).status, where
                 assert store.connections.turn.take_alone(), where

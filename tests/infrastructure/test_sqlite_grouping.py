@@ -320,6 +320,7 @@ def test_an_interrupt_anywhere_in_an_append_leaves_nothing_held(tmp_path: Path) 
     gc.disable()  # what an earlier tracker left is not to be interrupted
     try:
         with RunTracker(path, **QUICK) as tracker, RunTracker(path, **QUICK) as other:
+            tracker.start(tracker.create("import"))  # what is looked up once is known from here on
             while where is not None:
                 number += 1
                 run_id = tracker.create("import")
