@@ -39,8 +39,15 @@ def test_the_harness_sees_a_lost_event(tmp_path: Path, monkeypatch: pytest.Monke
 
     def rob(store: Path, report: CrashReport) -> None:
         real(store, report)
+        if (
+            report.kills < 2
+        ):  # who wrote behind an empty log would meet the row of the event that is gone
+            return
         with sqlite3.connect(store) as connection:
-            connection.execute("DELETE FROM events WHERE position = 1")
+            connection.execute(
+                "DELETE FROM events WHERE position = (SELECT min(position) FROM events WHERE originator_id IN"
+                " (SELECT originator_id FROM events WHERE originator_version = 2))"
+            )  # a run that was started: its creation was acknowledged before
         connection.close()
 
     monkeypatch.setattr(crashing, "_reopen", rob)
