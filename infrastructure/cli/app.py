@@ -29,7 +29,7 @@ from ...domain.errors import (
     VersionConflict,
 )
 from ..words import one_line
-from .output import ReaderGone, note
+from .output import STDOUT, ReaderGone, note
 from .session import LogFormat, Session, debugging
 
 BUG, INTERRUPTED, READER_GONE = 70, 130, 141
@@ -145,6 +145,8 @@ def run(arguments: Sequence[str]) -> int:
             _complain(_usage_of(error, arguments))
             return 2
         if isinstance(error, OSError):
+            if error.filename == STDOUT:
+                _forget_stdout()
             _complain(
                 f"{error.strerror or error}: {error.filename or 'no file named'}; check the path and its rights",
                 error,
@@ -199,6 +201,6 @@ def _open_streams() -> None:
 
 
 def _forget_stdout() -> None:
-    """Nobody reads it: what is still buffered must not be complained about at exit."""
+    """Nobody reads it, or nothing can be written there: what is still buffered must not be complained about at exit."""
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  # a descriptor is wanted
         os.dup2(nowhere.fileno(), sys.stdout.fileno())

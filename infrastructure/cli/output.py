@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 _UNBOUNDED = 10_000
 
 
+STDOUT = "standard output"
+"""Stands for the name of a file in the error of one that cannot be written to it."""
+
+
 class ReaderGone(Exception):
     """Whoever read our stdout has closed it: `lastword list | head`."""
 
@@ -35,7 +39,7 @@ def to_stdout() -> Iterator[None]:
     except BrokenPipeError:
         raise ReaderGone from None
     except OSError as error:
-        raise OSError(error.errno, error.strerror, "standard output") from error
+        raise OSError(error.errno, error.strerror, STDOUT) from error
 
 
 def write_json(items: Iterable[Any]) -> None:
