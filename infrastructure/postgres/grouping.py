@@ -56,13 +56,15 @@ class GroupCommit(Sharing[Step]):
             return self._alone(append)
         step = step_of(append, self._connections)
         turn = self._connections.turn
+        had_it = turn.is_mine
         try:
             is_alone = turn.take_alone()  # by far the most common case
             if is_alone:
                 self._do([step])
                 turn.release()
         except BaseException:
-            turn.drop()
+            if not had_it:
+                turn.drop()
             raise
         if not is_alone:
             self._share(step)

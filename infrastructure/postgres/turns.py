@@ -111,7 +111,12 @@ class SharedTurn(Turn[W]):
             del self._taken[get_ident()]
         self._wake_first()
 
+    @property
+    def is_mine(self) -> bool:
+        """See the base class."""
+        return get_ident() in self._taken
+
     def drop(self) -> None:
         """See the base class."""
-        if get_ident() in self._taken:
+        if self.is_mine:
             self.release()

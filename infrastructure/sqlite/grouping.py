@@ -47,6 +47,7 @@ class GroupCommit(Sharing[Waiting]):
             self.write([step])
             return _answer(step)
         turn = self._datastore.writing
+        had_it = turn.is_mine
         try:
             is_alone = turn.take_alone()  # by far the most common case
             if is_alone:
@@ -55,7 +56,8 @@ class GroupCommit(Sharing[Waiting]):
                 turn.release()
                 return _answer(step)
         except BaseException:
-            turn.drop()
+            if not had_it:
+                turn.drop()
             raise
         work = Waiting(append)
         self._share(work)

@@ -104,6 +104,11 @@ class Turn(Generic[W]):
         self._company = len(works)
         return works
 
+    @property
+    def is_mine(self) -> bool:
+        """Whether this thread has it."""
+        return self._is_mine()
+
     def acquire(self, *, blocking: bool = False, timeout: float = -1) -> bool:
         """Take the turn, if it is free; with `blocking` wait for it, at most `timeout` seconds, or without end.
 
@@ -123,7 +128,7 @@ class Turn(Generic[W]):
         self._wake_first()
 
     def drop(self) -> None:
-        """`release` it if this thread has it: after an interrupt, which may have come before anybody could know."""
+        """`release` it if this thread has it: after an interrupt, which may have come before anybody could know. Not for a thread that had it before."""
         if self._is_mine():
             self.release()
 
@@ -169,6 +174,7 @@ class Sharing(ABC, Generic[W]):
     def _share(self, work: W) -> None:
         """Return when it is done. Raises what interrupts this thread."""
         turn = self.turn
+        had_it = turn.is_mine  # a guard may ask the store for something
         turn.enqueue(work)
         try:
             if turn.acquire():
@@ -176,7 +182,8 @@ class Sharing(ABC, Generic[W]):
             if not work.done:
                 self._follow(turn, work)
         except BaseException:
-            turn.drop()
+            if not had_it:
+                turn.drop()
             turn.withdraw(work)
             raise
 
