@@ -45,6 +45,11 @@ def public(kind: type) -> set[str]:
     return {name for name in dir(kind) if not name.startswith("_")}
 
 
+def watchers() -> list[threading.Thread]:
+    """The threads that watch a store for those who follow on an event loop."""
+    return [it for it in threading.enumerate() if it.name == "lastword-watch"]
+
+
 class TestNames:
     def test_every_public_name_of_the_tracker_is_there(self) -> None:
         """A method that the sync tracker gets is missing here until somebody decides what it is."""
@@ -306,6 +311,7 @@ class TestFeed:
 
     def test_followers_share_one_thread_and_end_with_the_tracker(self, tracker: RunTracker) -> None:
         """Each of fifty gets what was there and what comes; closing ends them."""
+        wait_until(lambda: not watchers())  # that of an earlier test may still be ending
         with tracker.run("import", run_id=1):
             pass
 
@@ -321,7 +327,7 @@ class TestFeed:
             async with runs.run("import", run_id=2):
                 pass
             await until(lambda: all(len(seen) == 2 for seen in lists))
-            watching = [it for it in threading.enumerate() if it.name == "lastword-watch"]
+            watching = watchers()
             leaver = tasks.pop()
             leaver.cancel()
             await asyncio.gather(leaver, return_exceptions=True)
@@ -332,7 +338,7 @@ class TestFeed:
         lists, watching = finished(work())
         assert [[signal(1, "completed"), signal(2, "completed")]] * 50 == lists
         assert 1 == watching
-        wait_until(lambda: all(it.name != "lastword-watch" for it in threading.enumerate()))
+        wait_until(lambda: not watchers())
 
     def test_a_fault_reaches_who_follows(self, tracker: RunTracker, store: FaultyStore) -> None:
         """They go on from their position when they like."""
