@@ -232,6 +232,12 @@ class Connections:
                     found = place.get(timeout=max(ends - monotonic(), 0))
                 except Empty:
                     found = self._leave(place)
+                except (
+                    BaseException
+                ) as error:  # a place that nobody looks at would swallow what is put there
+                    if (link := self._leave(place)) is not None:
+                        self.give_back(link, error)
+                    raise
                 if found is not None:
                     return found
                 if monotonic() >= ends:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -157,6 +159,28 @@ def test_who_waits_when_the_store_is_closed_is_told(cramped: Cramped, pool: Thre
             error = future.exception(LONG)
         assert isinstance(error, StoreUnavailable)
         assert "found it closed" in str(error)
+
+
+def test_who_is_interrupted_while_waiting_takes_no_connection_along(cramped: Cramped):
+    """The two that there are go to those who still want them."""
+    me = threading.get_ident()
+    with cramped.opened(patience=2 * LONG) as store:
+        request = Writer(store).request("a", CREATED)
+
+        def interrupt() -> None:
+            wait_until(lambda: store.connections.waiting == 1, LONG)
+            signal.pthread_kill(me, signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        with store.connections.held(), store.connections.held():
+            thread.start()
+            with pytest.raises(KeyboardInterrupt):
+                store.append(request)
+        thread.join(LONG)
+        assert 0 == store.connections.waiting
+        with store.connections.held(), store.connections.held():
+            assert 2 == store.connections.open_now
+        taken(store.append(request))
 
 
 def test_once_there_is_room_the_pool_grows(
